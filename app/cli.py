@@ -1,0 +1,262 @@
+"""The `wellread` command line: each stage of the loop is one command, and the Makefile calls them in order.
+
+Every command takes `--config`, `--set`, `--json` and `--debug`. Heavy libraries are imported inside the commands that
+need them, so that `wellread --help` answers at once.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 a gate said no, 130 stopped with Ctrl-C.
+"""
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from app.console import Progress, guarded, readable, say, set_up_logging, show_json, show_rows, show_version, tell
+from app.data import data_app
+from app.options import AsJson, ConfigFile, Debug, Overrides
+from app.people import feedback_app, monitor_app
+from configs.load import load_config
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fastapi import FastAPI
+
+    from configs.artifacts import Version
+    from configs.schema import Config
+    from serve.wire import ChatResponse
+    from train.registry import Registered
+
+# Set before torch is imported: without it, OpenMP threads spin while they wait, and two busy processes on two cores
+# fall to a ninth of their speed. The others keep libraries from calling home.
+ENVIRONMENT = {
+    "OMP_WAIT_POLICY": "PASSIVE",
+    "TOKENIZERS_PARALLELISM": "false",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "GRADIO_ANALYTICS_ENABLED": "False",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "1",
+}
+
+NAMES = {"page": "Chat page", "api": "API"}
+
+app = typer.Typer(
+    name="wellread",
+    help="Turns a website or a folder of documents into an assistant that has read it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(data_app, name="data")
+app.add_typer(feedback_app, name="feedback")
+app.add_typer(monitor_app, name="monitor")
+
+
+@app.command()
+def ingest(config: ConfigFile = None, set_: Overrides = None, as_json: AsJson = False, debug: Debug = False) -> None:
+    """Read the site or folder: crawl, extract, clean, deduplicate, cut into passages."""
+    from ingest.pipeline import run_ingest
+
+    run_stage(run_ingest, config, set_, as_json=as_json)
+
+
+@app.command()
+def index(config: ConfigFile = None, set_: Overrides = None, as_json: AsJson = False, debug: Debug = False) -> None:
+    """Embed the passages and build the vector index."""
+    from ingest.pipeline import run_index
+
+    run_stage(run_index, config, set_, as_json=as_json)
+
+
+@app.command()
+def examples(config: ConfigFile = None, set_: Overrides = None, as_json: AsJson = False, debug: Debug = False) -> None:
+    """Make training and evaluation examples from the documents."""
+    from ingest.pipeline import run_examples
+
+    run_stage(run_examples, config, set_, as_json=as_json)
+
+
+@app.command()
+def train(config: ConfigFile = None, set_: Overrides = None, as_json: AsJson = False, debug: Debug = False) -> None:
+    """Fine-tune the model on the examples; resumes where a stopped run left off."""
+    from train.stages import run_train
+
+    run_stage(run_train, config, set_, as_json=as_json)
+
+
+@app.command(name="eval")
+def evaluate(
+    model: Annotated[
+        str, typer.Option(help="latest, base, champion, previous, reference (the champion, else base), or a version.")
+    ] = "latest",
+    config: ConfigFile = None,
+    set_: Overrides = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Answer the held-out questions with a model, and measure the answers."""
+    from train.stages import run_eval
+
+    run_stage(lambda settings, progress: run_eval(settings, model, progress), config, set_, as_json=as_json)
+
+
+@app.command()
+def promote(
+    model: Annotated[str, typer.Argument(help="latest, or a model version.")] = "latest",
+    force: Annotated[bool, typer.Option("--force", help="Promote even if the gate says no; it is recorded.")] = False,
+    config: ConfigFile = None,
+    set_: Overrides = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Make a model the champion that is served, if its evaluation passes the gate; exit code 3 if not."""
+    from train.stages import run_promote
+
+    promoted = run_promote(load_config(config, set_ or ()), model, force=force)
+    show_json(as_row(promoted)) if as_json else tell(f"champion is now {promoted.id}")
+
+
+@app.command()
+def rollback(config: ConfigFile = None, set_: Overrides = None, as_json: AsJson = False, debug: Debug = False) -> None:
+    """Make the previous champion the champion again."""
+    from train.registry import Registry
+
+    restored = Registry(load_config(config, set_ or ()).root).rollback()
+    show_json(as_row(restored)) if as_json else tell(f"champion is now {restored.id}")
+
+
+@app.command()
+def models(config: ConfigFile = None, set_: Overrides = None, as_json: AsJson = False, debug: Debug = False) -> None:
+    """List the trained models, their figures, and their aliases."""
+    from train.registry import Registry
+
+    rows = [as_row(model) for model in Registry(load_config(config, set_ or ()).root).list()]
+    if as_json:
+        show_json(rows)
+        return
+    cells = [(row["id"], row["created"], ", ".join(row["aliases"]), readable(row["figures"])) for row in rows]
+    show_rows("Models", ("version", "made", "aliases", "figures"), cells)
+
+
+@app.command()
+def serve(config: ConfigFile = None, set_: Overrides = None, as_json: AsJson = False, debug: Debug = False) -> None:
+    """Serve the OpenAI-compatible API."""
+    from serve.server import run_server
+
+    run_server(load_config(config, set_ or ()), on_ready=lambda url: show_addresses({"api": f"{url}/v1"}, as_json))
+
+
+@app.command()
+def chat(config: ConfigFile = None, set_: Overrides = None, as_json: AsJson = False, debug: Debug = False) -> None:
+    """Serve the API and the chat page in one process."""
+    from app.chat import mount
+    from app.chat_events import Sampling
+    from ingest.pipeline import questions
+    from serve.server import run_server
+
+    settings = load_config(config, set_ or ())
+    defaults = settings.serve
+    sampling = Sampling(
+        temperature=defaults.temperature,
+        max_tokens=defaults.max_new_tokens,
+        repetition_penalty=defaults.repetition_penalty,
+    )
+
+    def with_page(api: "FastAPI", url: str) -> None:
+        mount(api, url, examples=questions(settings, 3), sampling=sampling)
+
+    def ready(url: str) -> None:
+        show_addresses({"page": f"{url}/chat", "api": f"{url}/v1"}, as_json)
+
+    run_server(settings, with_page, ready)
+
+
+@app.command()
+def ask(
+    question: Annotated[str, typer.Argument(help="The question.")],
+    server: Annotated[str | None, typer.Option(help="Server address; by default the configured one.")] = None,
+    config: ConfigFile = None,
+    set_: Overrides = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Ask a running server, and show the answer with its citations."""
+    from app.ask import ask_server, show_answer
+
+    settings = load_config(config, set_ or ()).serve
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    response = ask_server(server or f"http://{host}:{settings.port}", question)
+    show_json(response.model_dump(mode="json")) if as_json else show_answer(response)
+
+
+@app.command(name="config")
+def show_config(
+    config: ConfigFile = None, set_: Overrides = None, as_json: AsJson = False, debug: Debug = False
+) -> None:
+    """Print the settings in force, defaults included."""
+    import yaml
+
+    # A database URL may hold a password; nothing else in the tree is secret.
+    settings = load_config(config, set_ or ()).model_dump(mode="json")
+    if settings["feedback"]["database"]:
+        settings["feedback"]["database"] = "(set)"
+    show_json(settings) if as_json else sys.stdout.write(yaml.safe_dump(settings, sort_keys=False))
+
+
+@app.command()
+def demo(
+    site: Annotated[str | None, typer.Option(help="Read this website.")] = None,
+    docs: Annotated[Path | None, typer.Option(help="Read this folder.")] = None,
+    model: Annotated[str | None, typer.Option(help="Hub id or folder of the language model.")] = None,
+    once: Annotated[bool, typer.Option("--once", help="Answer one question, then exit.")] = False,
+    config: ConfigFile = None,
+    set_: Overrides = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """The whole loop once: read, index, train, evaluate, serve, answer."""
+    from app.ask import show_answer
+    from app.demo import run_demo
+
+    def answered(response: "ChatResponse") -> None:
+        show_json(response.model_dump(mode="json")) if as_json else show_answer(response)
+
+    settings = load_config(config, set_ or ())
+    run_demo(settings, config, set_ or [], site=site, docs=docs, model=model, once=once, answered=answered)
+
+
+def run_stage(
+    stage: "Callable[[Config, Progress], Version]", config: Path | None, overrides: list[str] | None, *, as_json: bool
+) -> None:
+    """Run a stage with its progress shown, then show what it made."""
+    with Progress() as progress:
+        version = stage(load_config(config, overrides or ()), progress)
+    show_version(version, as_json=as_json)
+
+
+def show_addresses(addresses: dict[str, str], as_json: bool) -> None:
+    """Where a server that is ready can be reached."""
+    if as_json:
+        show_json(addresses)
+        sys.stdout.flush()
+        return
+    for name, address in addresses.items():
+        say(f"{NAMES[name]:<10} {address}")
+
+
+def as_row(model: "Registered") -> dict[str, Any]:
+    """A registered model as JSON values."""
+    manifest = model.version.manifest
+    created = f"{manifest.created:%Y-%m-%d %H:%M}"
+    return {"id": model.id, "created": created, "aliases": list(model.aliases), "figures": manifest.figures}
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command line and return its exit code."""
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    debug = "--debug" in arguments
+    set_up_logging(debug=debug)
+    return guarded(lambda: app(arguments, standalone_mode=False), debug=debug)

@@ -1,0 +1,129 @@
+"""Fills the settings tree: YAML file, then `WELLREAD_SECTION__KEY` variables, then `--set section.key=value`.
+
+Later ones win. Every problem is reported with the key's path, the value given and what is allowed, all in one line.
+"""
+
+import difflib
+import os
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from configs.errors import ConfigError
+from configs.schema import Config
+
+SHIPPED = Path(__file__).parent
+ENV_PREFIX = "WELLREAD_"
+
+
+def load_config(
+    path: Path | None = None, overrides: Iterable[str] = (), environ: Mapping[str, str] = os.environ
+) -> Config:
+    """Read and check the settings.
+
+    Args:
+        path: a YAML file, or None for `./wellread.yaml` where it exists and the shipped `laptop.yaml` otherwise.
+        overrides: `section.key=value` strings; values are parsed as YAML.
+        environ: the environment to take `WELLREAD_SECTION__KEY` variables from.
+
+    Raises:
+        ConfigError: the file cannot be read, or a setting is unknown, ill-typed or contradictory.
+    """
+    file = path or _default_file()
+    tree = _read_yaml(file)
+    for name, text in sorted(environ.items()):
+        keys = name[len(ENV_PREFIX) :].lower().split("__")
+        # Other variables that begin like this (WELLREAD_CACHE) are not settings.
+        if name.startswith(ENV_PREFIX) and (len(keys) > 1 or keys[0] in ("root", "seed")):
+            _assign(tree, keys, _parse(text, name))
+    for override in overrides:
+        key, found, text = override.partition("=")
+        if not found or not key.strip():
+            raise ConfigError(
+                f"--set {override!r} is not of the form section.key=value", "Write it like train.epochs=3"
+            )
+        _assign(tree, key.strip().split("."), _parse(text, override))
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        problems = "; ".join(_explain(detail) for detail in error.errors(include_url=False))
+        # A mistyped name must not print the password in a database URL.
+        problems = re.sub(r"(://[^:/@\s]*:)[^@\s]*@", r"\1***@", problems)
+        raise ConfigError(problems, f"Edit {file} or the --set and {ENV_PREFIX}* values given") from None
+
+
+def _default_file() -> Path:
+    local = Path("wellread.yaml")
+    return local if local.exists() else SHIPPED / "laptop.yaml"
+
+
+def _read_yaml(file: Path) -> dict[str, Any]:
+    try:
+        tree = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        shipped = ", ".join(sorted(f"configs/{p.name}" for p in SHIPPED.glob("*.yaml")))
+        reason = getattr(error, "strerror", None) or type(error).__name__
+        raise ConfigError(f"cannot read config {file}: {reason}", f"Shipped ones: {shipped}") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{file} is not valid YAML: {error}", "Check the indentation near that line") from None
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{file} holds a {type(tree).__name__}, not sections of keys", "See configs/laptop.yaml")
+    return tree
+
+
+def _parse(text: str, origin: str) -> Any:
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ConfigError(f"the value of {origin!r} is not valid YAML", "Quote it: key='\"value\"'") from None
+    # YAML 1.1 reads 3e-4 as text because it lacks a dot; a person who types it means the number.
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _assign(tree: dict[str, Any], keys: list[str], value: Any) -> None:
+    for key in keys[:-1]:
+        branch = tree.get(key)
+        if not isinstance(branch, dict):
+            branch = tree[key] = {}
+        tree = branch
+    tree[keys[-1]] = value
+
+
+def _explain(detail: ErrorDetails) -> str:
+    path = ".".join(str(part) for part in detail["loc"])
+    match detail["type"]:
+        case "extra_forbidden":
+            allowed = _siblings([str(part) for part in detail["loc"]])
+            close = difflib.get_close_matches(str(detail["loc"][-1]), allowed, n=1)
+            hint = f"did you mean {close[0]!r}? " if close else ""
+            return f"unknown key {path} = {detail['input']!r}: {hint}allowed here: {', '.join(allowed)}"
+        case "value_error":
+            text = detail["msg"].removeprefix("Value error, ")
+            # A rule about several keys of a section names them itself; printing the whole section would drown it.
+            return f"{path}: {text}" if isinstance(detail["input"], dict) else f"{path} = {detail['input']!r}: {text}"
+        case _:
+            message = detail["msg"].replace("Input should be", "should be")
+            return f"{path} = {detail['input']!r}: {message}"
+
+
+def _siblings(loc: list[str]) -> list[str]:
+    """Names allowed beside the last part of `loc`."""
+    model: type[BaseModel] = Config
+    for part in loc[:-1]:
+        field = model.model_fields.get(part)
+        if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
+            return []
+        model = field.annotation
+    return sorted(model.model_fields)

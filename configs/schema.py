@@ -1,0 +1,297 @@
+"""The one settings tree. Every field's docstring is its documentation and its help text.
+
+Unknown keys are refused everywhere. Library functions take plain values, never this tree: only the command line and
+the start-up code of a stage read it. `configs/load.py` fills it from YAML, `--set` and the environment.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """A branch of the tree: immutable, and closed to unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, protected_namespaces=())
+
+
+class SourceSettings(Section):
+    """Where the documents come from, and how politely they are fetched."""
+
+    site: str | None = None
+    """Start URL of a website; pages on the same host, below any depth limit, are read."""
+    folder: Path | None = None
+    """A local folder of HTML, Markdown, reStructuredText, plain text or PDF files, read instead of a site."""
+    max_pages: Positive = 5000
+    """Stop after this many pages or files."""
+    max_depth: Annotated[int, Field(ge=0)] = 20
+    """Links followed from the start page."""
+    max_page_mb: Annotated[float, Field(gt=0)] = 10.0
+    """Pages or files that are larger once decoded (in MB) are rejected unread."""
+    delay_s: Annotated[float, Field(ge=0)] = 0.1
+    """Politeness: seconds between the starts of two requests; a longer Crawl-delay in robots.txt wins."""
+    concurrency: Annotated[int, Field(ge=1, le=64)] = 4
+    """Requests under way at once."""
+    timeout_s: Annotated[float, Field(gt=0)] = 20.0
+    """Seconds without progress after which a request is given up."""
+    retries: Annotated[int, Field(ge=0, le=10)] = 2
+    """Further tries after a network error, 408, 425, 429, 500 or 502 to 504, with exponential back-off."""
+    robots: bool = True
+    """Obey robots.txt (RFC 9309)."""
+    user_agent: str = "wellread/0.1 (documentation reader; obeys robots.txt)"
+    """Sent with every request, and matched against robots.txt."""
+    allow_private: bool = False
+    """Permit loopback, private and link-local addresses, which are refused otherwise, on redirects too."""
+
+    @field_validator("site")
+    @classmethod
+    def _is_http_url(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("give a full address such as https://example.org/docs/")
+        return value
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if self.site and self.folder:
+            raise ValueError("set either source.site or source.folder, not both")
+        return self
+
+
+class CleanSettings(Section):
+    """Which documents are kept."""
+
+    min_words: Annotated[int, Field(ge=0)] = 15
+    """Documents with fewer words are rejected (`too_short`)."""
+    min_letter_share: Fraction = 0.5
+    """Documents with a smaller share of letters among their non-space characters are rejected (`not_prose`)."""
+    max_toxicity: Fraction = 0.95
+    """Documents that the toxicity classifier scores higher are rejected (`toxicity`); 1 keeps all."""
+    redact_pii: bool = False
+    """Replace e-mail addresses, phone, card, account and identity numbers in documents by type tags. Off by default:
+    a manual's contact addresses are part of the manual."""
+
+
+class ChunkSettings(Section):
+    """How documents are cut into passages."""
+
+    max_tokens: Annotated[int, Field(ge=32)] = 200
+    """Longest passage, in the embedder's own tokens, heading path included; the embedder's limit caps it."""
+    min_tokens: Annotated[int, Field(ge=1)] = 24
+    """Shorter pieces of a section join a neighbour of the same section where both fit."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.min_tokens >= self.max_tokens:
+            raise ValueError(f"min_tokens ({self.min_tokens}) must be smaller than max_tokens ({self.max_tokens})")
+        return self
+
+
+class EmbedSettings(Section):
+    """The sentence embedder."""
+
+    model: str = "embedded:all-MiniLM-L6-v2"
+    """`embedded:all-MiniLM-L6-v2` (ships with the install), or any sentence-transformers hub id or local folder."""
+    batch_size: Positive = 32
+    """Texts embedded at once."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """`auto` takes a GPU when there is one."""
+
+
+class ExampleSettings(Section):
+    """Training and evaluation examples made from the documents."""
+
+    max_examples: Positive = 2000
+    """Upper limit over all documents, answerable and unanswerable together."""
+    passages: Annotated[int, Field(ge=1, le=10)] = 3
+    """Passages shown in an example's prompt: the right one (if any) and distractors from the index."""
+    unanswerable_share: Fraction = 0.15
+    """Share of examples whose passages do not hold the answer, and whose answer says so."""
+    holdout_share: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.2
+    """Share of documents (never single rows) kept for evaluation."""
+
+
+class ModelSettings(Section):
+    """The language model."""
+
+    name: str = "embedded:SmolLM2-135M-Instruct"
+    """`embedded:SmolLM2-135M-Instruct` (ships with the install), or any hub id or folder of a causal LM with a chat
+    template."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """`auto` takes a GPU when there is one."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """`auto`: float32 on a CPU; on a GPU bfloat16, or float16 where it has none."""
+    max_context: Annotated[int, Field(ge=256)] = 2048
+    """Tokens of prompt and answer together; the model's own limit caps it."""
+
+
+class LoraSettings(Section):
+    """Low-rank adaptation (Hu et al. 2021)."""
+
+    rank: Annotated[int, Field(ge=1)] = 16
+    """Rank r of the update matrices."""
+    alpha: Annotated[float, Field(gt=0)] = 32.0
+    """Scale of the update is alpha / rank."""
+    dropout: Fraction = 0.0
+    """Dropout on the adapter's input."""
+    target: str | list[str] = "all-linear"
+    """Module names that get an adapter; `all-linear` is every linear layer but the output head."""
+
+
+class TrainSettings(Section):
+    """Supervised fine-tuning."""
+
+    method: Literal["lora", "full"] = "lora"
+    """`lora` trains an adapter, `full` trains every weight."""
+    launcher: Literal["none", "torchrun", "deepspeed"] = "none"
+    """What starts the training processes; `none` trains in one process."""
+    processes: Positive = 1
+    """Training processes on this machine."""
+    deepspeed: Path | None = None
+    """A DeepSpeed configuration file; only with `launcher: deepspeed`. Without it, a ZeRO-2 one is used."""
+    max_steps: Annotated[int, Field(ge=-1)] = -1
+    """Optimizer steps; -1 means as many as `epochs` gives."""
+    epochs: Annotated[float, Field(gt=0)] = 1.0
+    """Passes over the examples."""
+    learning_rate: Annotated[float, Field(gt=0)] = 3e-4
+    """Peak learning rate of AdamW."""
+    warmup_share: Fraction = 0.1
+    """Share of the steps in which the learning rate rises linearly; it then falls as a cosine."""
+    batch_size: Positive = 2
+    """Examples per process and forward pass."""
+    accumulate: Positive = 1
+    """Forward passes per optimizer step."""
+    max_tokens: Annotated[int, Field(ge=64)] = 768
+    """Longest example in tokens; longer ones are left out and counted, never cut."""
+    save_steps: Positive = 20
+    """Steps between checkpoints; a killed run resumes from the last one."""
+    lora: LoraSettings = LoraSettings()
+    """Adapter settings, used by `method: lora`."""
+
+    @model_validator(mode="after")
+    def _combinations(self) -> Self:
+        if self.launcher == "none" and self.processes > 1:
+            raise ValueError(f"processes: {self.processes} needs launcher: torchrun or deepspeed (launcher is none)")
+        if self.deepspeed and self.launcher != "deepspeed":
+            raise ValueError(f"deepspeed: {self.deepspeed} needs launcher: deepspeed (launcher is {self.launcher})")
+        if self.max_steps == 0:
+            raise ValueError("max_steps: 0 would train nothing; use -1 for whole epochs, or a positive number")
+        return self
+
+
+class EvaluateSettings(Section):
+    """Evaluation of a model on the held-out examples, and the gate before it is served."""
+
+    max_examples: Positive = 24
+    """Held-out examples that are answered; the loss is taken over the same ones."""
+    max_new_tokens: Positive = 64
+    """Longest generated answer."""
+    batch_size: Positive = 8
+    """Answers generated at once."""
+    max_f1_drop: Fraction = 0.02
+    """The gate refuses a model whose answer F1 is lower than the champion's by more than this."""
+
+
+class RetrieveSettings(Section):
+    """Search at answering time."""
+
+    passages: Annotated[int, Field(ge=1, le=20)] = 3
+    """Passages put before the model."""
+    min_score: Annotated[float, Field(ge=-1.0, le=1.0)] = 0.3
+    """Cosine similarity of the best passage below which the question counts as not answered by the documents."""
+
+
+class GuardSettings(Section):
+    """Checks before and after the model. A guard that fails counts as a refusal (fail-closed)."""
+
+    pii: Literal["redact", "block", "off"] = "redact"
+    """What happens to personal data found by pattern in questions and answers."""
+    toxicity: Literal["block", "flag", "off"] = "block"
+    """What happens to text that the toxicity classifier scores above the threshold."""
+    max_toxicity: Fraction = 0.9
+    """Scores above this count as toxic."""
+
+
+class ServeSettings(Section):
+    """The HTTP server and its default generation parameters."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on; loopback by default, so that nothing is exposed by accident."""
+    port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    """Port of the API and the chat page; 0 picks a free one."""
+    alias: str = "champion"
+    """Registry alias of the model to serve; while nothing is registered, the base model is served."""
+    max_new_tokens: Positive = 128
+    """Default and largest answer length in tokens."""
+    temperature: Annotated[float, Field(ge=0.0, le=2.0)] = 0.0
+    """Default sampling temperature; 0 is greedy."""
+    repetition_penalty: Annotated[float, Field(ge=1.0, le=2.0)] = 1.1
+    """Default penalty on repeated tokens (Keskar et al. 2019); 1 is off."""
+    threads: Annotated[int, Field(ge=0)] = 0
+    """CPU threads for the model; 0 leaves it to torch."""
+    max_request_kb: Positive = 256
+    """Larger request bodies are refused with 413."""
+
+
+class FeedbackSettings(Section):
+    """The store of interactions, votes and corrections."""
+
+    database: str | None = None
+    """SQLAlchemy URL; by default a SQLite file in `root`. Put a URL with a password into the environment:
+    WELLREAD_FEEDBACK__DATABASE."""
+
+
+class Config(Section):
+    """The whole tree."""
+
+    root: Path = Path(".wellread")
+    """Folder that holds everything wellread makes: data versions, indexes, runs, the store."""
+    seed: int = 17
+    """Seed of every random choice."""
+    source: SourceSettings = SourceSettings()
+    """Where the documents come from."""
+    clean: CleanSettings = CleanSettings()
+    """Which documents are kept."""
+    chunk: ChunkSettings = ChunkSettings()
+    """How documents are cut into passages."""
+    embed: EmbedSettings = EmbedSettings()
+    """The sentence embedder."""
+    examples: ExampleSettings = ExampleSettings()
+    """Training and evaluation examples."""
+    model: ModelSettings = ModelSettings()
+    """The language model."""
+    train: TrainSettings = TrainSettings()
+    """Fine-tuning."""
+    evaluate: EvaluateSettings = EvaluateSettings()
+    """Evaluation and gate."""
+    retrieve: RetrieveSettings = RetrieveSettings()
+    """Search at answering time."""
+    guards: GuardSettings = GuardSettings()
+    """Checks before and after the model."""
+    serve: ServeSettings = ServeSettings()
+    """The HTTP server."""
+    feedback: FeedbackSettings = FeedbackSettings()
+    """The store of interactions and votes."""
+
+    @model_validator(mode="after")
+    def _prompt_fits(self) -> Self:
+        prompt = self.retrieve.passages * self.chunk.max_tokens
+        if prompt + self.serve.max_new_tokens > self.model.max_context:
+            raise ValueError(
+                f"retrieve.passages ({self.retrieve.passages}) x chunk.max_tokens ({self.chunk.max_tokens}) + "
+                f"serve.max_new_tokens ({self.serve.max_new_tokens}) exceeds model.max_context "
+                f"({self.model.max_context}): lower one of the first three or raise the last"
+            )
+        return self
+
+    @property
+    def database_url(self) -> str:
+        """The feedback store's SQLAlchemy URL, with the default filled in."""
+        return self.feedback.database or f"sqlite:///{(self.root / 'feedback.db').resolve()}"

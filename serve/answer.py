@@ -1,0 +1,188 @@
+"""THE chain: how a question becomes an answer, step by step.
+
+    preprocess -> guard_input -> retrieve -> prompt -> generate -> guard_output -> postprocess
+
+In: an `Ask`. Out: pieces of checked text, then one `Answer`. A `Work` is carried through the steps and collects what
+they find out. A step that settles the answer early (a refusal, an abstention) sets `work.settled`; the model is then
+not called. Whatever happens, the interaction is recorded, also when the reader goes away in the middle.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
+
+from langchain_core.runnables import RunnableGenerator, RunnableLambda
+
+from guards.base import Guard, apply
+from ingest.examples import ABSTENTION
+from serve import citations
+from serve.engines.base import Engine
+from serve.holdback import HoldBack
+from serve.prompt import fit_prompt
+from serve.recorder import Recorder
+from serve.retrieve import Retriever
+from serve.text import storable
+from serve.wire import AnswerMessage
+from serve.work import Answer, Ask, Part, Work, reports, timed, usage
+from train.chat import Turn
+
+REFUSED_QUESTION = "This question was held back by a safety check."
+REFUSED_ANSWER = "The rest of the answer was held back by a safety check."
+
+
+class Assistant:
+    """Answers questions.
+
+    Args:
+        engine: the model.
+        retriever: the documents.
+        input_guards, output_guards: run in order on questions (and earlier turns), and on answers.
+        recorder: keeps every interaction.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        retriever: Retriever,
+        input_guards: Sequence[Guard],
+        output_guards: Sequence[Guard],
+        recorder: Recorder,
+    ) -> None:
+        self.engine, self.retriever, self.recorder = engine, retriever, recorder
+        self.input_guards, self.output_guards = input_guards, output_guards
+        self.chain = (
+            RunnableLambda(timed("preprocess", self.preprocess))
+            | RunnableLambda(timed("guard_input", self.guard_input))
+            | RunnableLambda(timed("retrieve", self.retrieve))
+            | RunnableLambda(timed("prompt", self.fit))
+            | RunnableGenerator(self.generate)
+            | RunnableGenerator(self.guard_output)
+            | RunnableGenerator(self.postprocess)
+        )
+
+    async def answer(self, ask: Ask) -> AsyncGenerator[str | Answer, None]:
+        """Pieces of text as they are released, then the `Answer`.
+
+        The first piece is empty: it says that the question was accepted and the model is about to start. Closing this
+        generator, or cancelling the task that waits for it, stops the model.
+
+        Raises:
+            PromptTooLongError: before the first piece.
+        """
+        work = Work(ask)
+        try:
+            async with aclosing(self.chain.astream(work)) as parts:  # type: ignore[type-var]
+                async for part in parts:
+                    work.text += part.text
+                    yield part.text
+            work.ended = work.finish_reason
+            # Before the last event: a vote may follow it at once, and must find the interaction.
+            await self.recorder.keep(work)
+            yield Answer(work.message or AnswerMessage(content=work.text), work.finish_reason, work.usage)
+        except Exception:
+            work.ended = "error"
+            raise
+        finally:
+            await work.generation.aclose()
+            self.recorder.keep_unless_kept(work)
+
+    def preprocess(self, work: Work) -> Work:
+        """The last user turn is the question; system turns are left out, since the prompt has its own."""
+        turns = [Turn(role=turn["role"], content=storable(turn["content"]).strip()) for turn in work.ask.messages]
+        work.question = turns[-1]["content"]
+        work.history = [turn for turn in turns[:-1] if turn["role"] != "system"]
+        return work
+
+    def guard_input(self, work: Work) -> Work:
+        """Check and redact the question; earlier turns that a guard refuses are left out."""
+        outcome = apply(self.input_guards, work.question)
+        work.guard += reports(outcome, "input")
+        work.question = outcome.text
+        if not outcome.allowed:
+            work.settled, work.finish_reason = f"{REFUSED_QUESTION} {outcome.reason}", "content_filter"
+            return work
+        checked = [(turn["role"], apply(self.input_guards, turn["content"])) for turn in work.history]
+        work.history = [Turn(role=role, content=earlier.text) for role, earlier in checked if earlier.allowed]
+        return work
+
+    def retrieve(self, work: Work) -> Work:
+        """Find passages; when even the best is too far from the question, say so instead of asking the model."""
+        if work.settled is None and work.ask.retrieval:
+            work.found = self.retriever.find(work.question)
+            if not work.found.answerable:
+                work.settled = ABSTENTION
+        return work
+
+    def fit(self, work: Work) -> Work:
+        """Build the prompt, as large as the model's context allows."""
+        if work.settled is None:
+            passages = [hit.chunk for hit in work.found.hits]
+            room = self.engine.max_context - work.ask.sampling.max_tokens
+            count = self.engine.count_tokens
+            work.prompt, work.shown = fit_prompt(work.question, passages, work.history, count, room)
+        return work
+
+    async def generate(self, works: AsyncIterator[Work]) -> AsyncIterator[Part]:
+        """The model's text as it comes, or the settled answer."""
+        async for work in works:
+            yield Part(work, "")
+            if work.settled is not None:
+                yield Part(work, work.settled)
+                continue
+            started = time.perf_counter()
+            pieces = self.engine.generate(work.prompt, work.ask.sampling)
+            async for piece in await work.generation.enter_async_context(aclosing(pieces)):
+                work.timings.setdefault("first_token", time.perf_counter() - started)
+                work.timings["generate"] = time.perf_counter() - started
+                work.finish_reason = piece.finish_reason or work.finish_reason
+                work.usage = usage(piece.prompt_tokens, piece.completion_tokens)
+                yield Part(work, piece.text)
+
+    async def guard_output(self, parts: AsyncIterator[Part]) -> AsyncIterator[Part]:
+        """Hold text back until it is checked; once it is refused, stop the model and say why."""
+        held = HoldBack(self.output_guards)
+        released = ""
+        async for part in parts:
+            work = part.work
+            started = time.perf_counter()
+            text = part.text if work.settled is not None else await asyncio.to_thread(held.feed, part.text)
+            work.spend("guard_output", started)
+            released += text
+            yield Part(work, text)
+            if held.blocked:
+                break
+        if rest := await asyncio.to_thread(held.finish):
+            yield Part(work, rest)
+        for outcome in held.outcomes:
+            work.guard += [report for report in reports(outcome, "output") if report not in work.guard]
+        if held.blocked:
+            await work.generation.aclose()
+            work.guard += reports(held.blocked, "output")
+            work.finish_reason = "content_filter"
+            yield Part(work, ("\n\n" if released else "") + f"{REFUSED_ANSWER} {held.blocked.reason}")
+
+    async def postprocess(self, parts: AsyncIterator[Part]) -> AsyncIterator[Part]:
+        """Drop or correct wrong markers, add a missing one, and turn markers into citations."""
+        text = ""
+        async for part in parts:
+            work = part.work
+            kept = citations.verified(part.text, text, work.found.hits[: work.shown]) if work.shown else part.text
+            text += kept
+            yield Part(work, kept)
+        hits = work.found.hits[: work.shown] or work.found.hits
+        if work.shown and not text.strip():
+            text = ABSTENTION
+            yield Part(work, text)
+        numbers = citations.cited_numbers(text) if work.shown else []
+        answered = work.settled is None and work.finish_reason != "content_filter" and not citations.is_abstention(text)
+        if answered and not numbers and (best := citations.best_supporting(text, hits)):
+            text, numbers = f"{text} [{best}]", [best]
+            yield Part(work, f" [{best}]")
+        shown = numbers or list(range(1, len(hits) + 1))
+        work.message = AnswerMessage(
+            content=text,
+            citations=citations.cite(text, hits, shown),
+            grounded=answered and bool(numbers),
+            guard=work.guard,
+        )

@@ -1,0 +1,1 @@
+"""What generates text: one file per engine, all behind the contract in `base.py`."""
