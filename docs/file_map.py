@@ -26,6 +26,16 @@ KINDS = {".py", ".yaml", ".js", ".css", ".json", ".service"}
 # JSON has no comments.
 DESCRIBED_HERE = {
     "train/zero2.json": "DeepSpeed's ZeRO-2 settings, used when none are given.",
+    "guards/weights/gibberish.json": "Thresholds and figures of the letter model behind the gibberish guard.",
+    "guards/weights/grounding.json": "Weights, threshold and cross-validated figures of the grounding guard.",
+    "guards/weights/injection.held_out.json": "Scores of the injection model on texts that it had not seen.",
+    "guards/weights/injection.json": "Labels, thresholds and held-out figures of the injection model.",
+    "guards/weights/injection.tokenizer.json": "The injection model's tokenizer.",
+    "guards/weights/names.json": "Labels and held-out figures of the names model.",
+    "guards/weights/names.tokenizer.json": "The names model's tokenizer.",
+    "guards/weights/toxicity.held_out.json": "Scores of the toxicity model on texts that it had not seen.",
+    "guards/weights/toxicity.json": "Labels, calibration, thresholds and held-out figures of the toxicity model.",
+    "guards/weights/toxicity.tokenizer.json": "The toxicity model's tokenizer.",
     "docs/benchmarks/loop-2026-11-21.json": "What `bench.loop` printed for `docs/benchmarks.md`.",
 }
 LONGEST = 160

@@ -1,10 +1,10 @@
-"""Writes the texts that quote the code: the reference of settings and commands, and the README's file map.
+"""Writes the texts that quote the code: the reference of settings, guards and commands, and the README's file map.
 
-    python -m docs.generate            write docs/configuration.md, docs/cli.md and README.md
+    python -m docs.generate            write docs/configuration.md, docs/policies.md, docs/cli.md and README.md
     python -m docs.generate --check    exit with 1 and the names of stale pages, writing nothing
 
-In: the pydantic settings tree and the command tree (click's, or the copy of click inside typer: both have the
-attributes used here, and no common type). Out: Markdown between `<!-- reference: begin -->` and
+In: the pydantic settings tree, the rules of a policy, and the command tree (click's, or the copy of click inside typer:
+both have the attributes used here, and no common type). Out: Markdown between `<!-- reference: begin -->` and
 `<!-- reference: end -->`; the text around it is written by hand. Known limit: a rule that a validator checks is not
 seen, so rules about several keys are described by hand.
 """
@@ -14,8 +14,9 @@ import re
 import sys
 import types
 from collections.abc import Iterator
+from enum import Enum
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import typer
 from pydantic import BaseModel
@@ -24,6 +25,7 @@ from pydantic.fields import FieldInfo
 from app.cli import app
 from configs.schema import Config
 from docs.file_map import file_map
+from guards.rules import RULES, GuardRule
 
 DOCS = Path(__file__).parent
 BEGIN = "<!-- reference: begin -->"
@@ -68,7 +70,8 @@ def _as_model(field: FieldInfo) -> type[BaseModel]:
 
 
 def _field(path: str, field: FieldInfo) -> str:
-    facts = [_type(field.annotation), *_bounds(field), f"default {_default(field.default)}"]
+    default = "required" if field.is_required() else f"default {_default(field.default)}"
+    facts = [_type(field.annotation), *_bounds(field), default]
     description = " ".join((field.description or "").split())
     return f"- `{path}` ({', '.join(facts)}): {description}"
 
@@ -81,6 +84,10 @@ def _type(hint: Any) -> str:
         return " or ".join("nothing" if part is type(None) else _type(part) for part in get_args(hint))
     if origin in (list, tuple):
         return f"list of {_type(get_args(hint)[0])}"
+    if origin is Annotated:
+        return _type(get_args(hint)[0])
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        return " or ".join(f"`{_yaml(value)}`" for value in hint)
     return NAMES.get(hint, getattr(hint, "__name__", str(hint)))
 
 
@@ -95,6 +102,24 @@ def _default(value: Any) -> str:
 
 def _yaml(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def rules_reference() -> str:
+    """Markdown for what a policy may say: the keys of every rule, then one heading for each guard."""
+    common = GuardRule.model_fields
+    parts = [
+        "## Which keys may every rule have?",
+        "",
+        "Every rule names its `guard`, says what is done, and may have the keys below.",
+        "",
+    ]
+    parts += [_field(name, field) for name, field in common.items()]
+    for guard, rule in RULES.items():
+        about = " ".join((rule.__doc__ or "").split())
+        parts += ["", f"## What may a rule for {guard} say?", "", f"The guard `{guard}` looks for this: {about}"]
+        own = [row for name, field in rule.model_fields.items() if (row := _field(name, field)) not in parts]
+        parts += ["", *own] if own else []
+    return "\n".join(parts)
 
 
 def cli_reference(root: Any) -> str:
@@ -155,6 +180,7 @@ def pages() -> dict[Path, str]:
     """Each generated page with the text it should have."""
     references = {
         DOCS / "configuration.md": settings_reference(),
+        DOCS / "policies.md": rules_reference(),
         DOCS / "cli.md": cli_reference(typer.main.get_command(app)),
         DOCS.parent / "README.md": file_map(DOCS.parent),
     }

@@ -8,7 +8,9 @@ Known limit: text beyond the model's own length (`max_tokens`) does not influenc
 
 import importlib.util
 import logging
-from collections.abc import Sequence
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 
 class Embedder:
-    """A sentence embedder.
+    """A sentence embedder. Safe to call from several threads, one at a time.
 
     Attributes:
         name: the name it was asked for by; written into every index made with it.
@@ -47,19 +49,53 @@ class Embedder:
         self._counter = Tokenizer.from_str(model.tokenizer.backend_tokenizer.to_str())
         self._counter.no_truncation()
         self._counter.no_padding()
+        # Fast tokenizers fail with "Already borrowed" when two threads change their truncation settings at once.
+        self._encoding = threading.Lock()
 
     def encode(self, texts: Sequence[str]) -> Vectors:
         """Vectors of the texts, float32 [len(texts), dimensions], each of Euclidean length 1."""
         if not texts:
             return np.zeros((0, self.dimensions), dtype=np.float32)
-        vectors = self._model.encode(
-            list(texts), batch_size=self._batch_size, normalize_embeddings=True, show_progress_bar=False
-        )
+        with self._encoding:
+            vectors = self._model.encode(
+                list(texts), batch_size=self._batch_size, normalize_embeddings=True, show_progress_bar=False
+            )
         return np.asarray(vectors, dtype=np.float32)
 
     def count_tokens(self, text: str) -> int:
         """Tokens of the text without special tokens."""
         return len(self._counter.encode(text, add_special_tokens=False).ids)
+
+
+class Remembering:
+    """Vectors as `Embedder.encode` gives them, the last `most` texts' from memory.
+
+    For checks that compare an answer with the same passages again and again while it is being written. Safe to call
+    from several threads.
+    """
+
+    def __init__(self, encode: Callable[[Sequence[str]], Vectors], most: int = 20_000) -> None:
+        self._encode, self._most = encode, most
+        self._known: OrderedDict[str, Vectors] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __call__(self, texts: Sequence[str]) -> Vectors:
+        """Vectors of the texts, float32 [len(texts), dimensions]."""
+        with self._lock:
+            known = {text: self._known[text] for text in texts if text in self._known}
+        missing = [text for text in dict.fromkeys(texts) if text not in known]
+        if missing or not texts:
+            vectors = self._encode(missing)
+            if not texts:
+                return vectors
+            known |= dict(zip(missing, vectors, strict=True))
+        with self._lock:
+            for text, vector in known.items():
+                self._known[text] = vector
+                self._known.move_to_end(text)
+            while len(self._known) > self._most:
+                self._known.popitem(last=False)
+        return np.stack([known[text] for text in texts])
 
 
 def load_embedder(name: str, device: str = "auto", batch_size: int = 32) -> Embedder:

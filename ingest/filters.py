@@ -3,19 +3,17 @@
 from collections.abc import Callable
 
 from guards.base import Action, Verdict
-from guards.toxicity import ToxicityGuard
 from ingest.records import Document
 
 Filter = Callable[[Document], Verdict]
 VERSION = "1"
 
 
-def build_filters(*, min_words: int, min_letter_share: float, max_toxicity: float) -> list[Filter]:
+def build_filters(*, min_words: int, min_letter_share: float) -> list[Filter]:
     """The rules in the order in which they run; cheap ones first, and the first that says no is the reason."""
     return [
         lambda document: long_enough(document, min_words),
         lambda document: prose(document, min_letter_share),
-        lambda document: not_toxic(document, max_toxicity),
     ]
 
 
@@ -37,12 +35,6 @@ def prose(document: Document, min_letter_share: float) -> Verdict:
     return _verdict(
         "not_prose", share, min_letter_share, allowed=share >= min_letter_share, reason=f"{share:.0%} letters"
     )
-
-
-def not_toxic(document: Document, max_toxicity: float) -> Verdict:
-    """Not insulting or obscene as a whole."""
-    verdict = ToxicityGuard(Action.BLOCK, max_toxicity).check(document.text)
-    return _verdict("toxicity", verdict.score, max_toxicity, allowed=verdict.allowed, reason=verdict.reason)
 
 
 def _verdict(rule: str, score: float, threshold: float, *, allowed: bool, reason: str) -> Verdict:

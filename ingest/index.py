@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from configs.artifacts import write_text_atomic
 from configs.errors import ArtifactError
-from ingest.embed import Embedder
+from ingest.embed import Embedder, Vectors
 from ingest.records import Chunk, read_table, write_table
 
 VECTORS, CHUNKS, META = "vectors.faiss", "chunks.parquet", "index.json"
@@ -66,6 +66,13 @@ class Index:
 
     def __len__(self) -> int:
         return len(self._chunks)
+
+    def topics(self, count: int = 16) -> Vectors:
+        """Unit vectors in the middle of the documents' topics, float32 [at most count, dimensions]."""
+        from guards.detectors.topic import centroids
+
+        vectors = self._vectors.reconstruct_n(0, self._vectors.ntotal)
+        return centroids(vectors, min(count, len(vectors)))
 
     def search(self, query: str, k: int) -> list[Hit]:
         """The k chunks nearest to the query, best first; fewer when the index is smaller."""

@@ -19,6 +19,8 @@ from configs.artifacts import Made, Version, Workspace
 from configs.errors import ArtifactError, ConfigError, SourceError
 from configs.schema import CleanSettings, Config, SourceSettings
 from guards.base import Verdict
+from guards.policy import load_policy
+from guards.stage import Stage
 from ingest.chunk import chunk_document
 from ingest.crawl import crawl
 from ingest.dedup import ExactDedup
@@ -27,9 +29,9 @@ from ingest.examples import make_examples
 from ingest.extract import extract
 from ingest.filters import build_filters, first_refusal
 from ingest.folder import read_folder
+from ingest.guard import guard_document
 from ingest.index import CHUNKS, Index, build_index
 from ingest.records import Chunk, Document, Example, Page, Reject, column, read_table, stable_id, write_table
-from ingest.redact import redact_document
 
 PAGES, DOCUMENTS, EXAMPLES, REJECTS = "pages.parquet", "documents.parquet", "examples.parquet", "rejects.parquet"
 
@@ -46,12 +48,14 @@ def run_ingest(config: Config, progress: Progress) -> Version:
         SourceError: the source cannot be read, or nothing of it is worth keeping.
     """
     workspace = Workspace(config.root)
+    # A mistake in it is told before anything is read.
+    policy = load_policy(config.guards.policy, only=["document"])
     pages = _read_source(workspace, config.source, progress)
     documents = workspace.build(
         "documents",
-        lambda folder: _make_documents(pages, folder, config.clean, progress),
+        lambda folder: _make_documents(pages, folder, config.clean, policy.stage("document"), progress),
         inputs={"pages": pages.id},
-        settings=config.clean.model_dump(mode="json"),
+        settings={**config.clean.model_dump(mode="json"), "policy": policy.version},
     )
     if not documents.manifest.counts["documents"]:
         reasons = ", ".join(f"{name} {count}" for name, count in _reject_counts(documents).items())
@@ -166,21 +170,23 @@ def _read_folder(folder: Path, source: SourceSettings, progress: Progress, out: 
     return read_folder(folder, out, max_pages=source.max_pages, max_page_bytes=max_page_bytes, progress=progress)
 
 
-def _make_documents(pages: Version, folder: Path, clean: CleanSettings, progress: Progress) -> Made:
+def _make_documents(pages: Version, folder: Path, clean: CleanSettings, stage: Stage, progress: Progress) -> Made:
     rejects: list[Reject] = []
-    redacted = 0
+    counts = Counter(redacted=0)
 
     def keep() -> Iterator[Document]:
-        nonlocal redacted
         for document in _kept(_extracted(pages, rejects, progress), clean, rejects):
-            cleaned, places = redact_document(document) if clean.redact_pii else (document, 0)
-            redacted += places
-            yield cleaned
+            guarded = guard_document(document, stage)
+            counts.update(guarded.counts)
+            if guarded.document is not None:
+                yield guarded.document
+            if guarded.reject is not None:
+                rejects.append(guarded.reject)
 
     kept = write_table(folder / DOCUMENTS, keep(), Document)
     write_table(folder / REJECTS, rejects, Reject)
     reasons = Counter(f"rejected_{reject.reason}" for reject in rejects)
-    return Made(counts={"documents": kept, "redacted": redacted, **dict(sorted(reasons.items()))})
+    return Made(counts={"documents": kept, **dict(sorted((counts + reasons).items())), "redacted": counts["redacted"]})
 
 
 def _extracted(pages: Version, rejects: list[Reject], progress: Progress) -> Iterator[Document]:
@@ -207,9 +213,7 @@ def _at_own_address(document: Document, url: str, taken: set[str]) -> Document:
 
 
 def _kept(documents: Iterable[Document], clean: CleanSettings, rejects: list[Reject]) -> Iterator[Document]:
-    filters = build_filters(
-        min_words=clean.min_words, min_letter_share=clean.min_letter_share, max_toxicity=clean.max_toxicity
-    )
+    filters = build_filters(min_words=clean.min_words, min_letter_share=clean.min_letter_share)
     dedup = ExactDedup()
     for document in documents:
         if refusal := first_refusal(document, filters):

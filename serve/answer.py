@@ -2,30 +2,36 @@
 
     preprocess -> guard_input -> retrieve -> prompt -> generate -> guard_output -> postprocess
 
-In: an `Ask`. Out: pieces of checked text, then one `Answer`. A `Work` is carried through the steps and collects what
-they find out. A step that settles the answer early (a refusal, an abstention) sets `work.settled`; the model is then
-not called. Whatever happens, the interaction is recorded, also when the reader goes away in the middle.
+In: an `Ask`. Out: pieces of checked text, then one `Answer`. The guards are those that the policy has for questions,
+passages and answers at that moment. A `Work` is carried through the steps and collects what they find out. A step that
+settles the answer early (a refusal, an abstention) sets `work.settled`; the model is then not called. Whatever happens,
+the interaction is recorded, also when the reader goes away in the middle.
 """
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
+from dataclasses import replace
+from urllib.parse import urlsplit
 
 from langchain_core.runnables import RunnableGenerator, RunnableLambda
 
-from guards.base import Guard, apply
+from guards.base import Context
+from guards.detectors.canary import CanaryGuard
+from guards.holdback import HoldBack
+from guards.policy import LivePolicy, Policy
+from guards.spotlight import new_nonce
 from ingest.examples import ABSTENTION
 from serve import citations
 from serve.engines.base import Engine
-from serve.holdback import HoldBack
 from serve.prompt import fit_prompt
 from serve.recorder import Recorder
-from serve.retrieve import Retriever
+from serve.retrieve import Found, Retriever
 from serve.text import storable
 from serve.wire import AnswerMessage
-from serve.work import Answer, Ask, Part, Work, reports, timed, usage
-from train.chat import Turn
+from serve.work import Answer, Ask, Part, Work, timed, usage
+from train.chat import PLAIN, Framing, Turn
 
 REFUSED_QUESTION = "This question was held back by a safety check."
 REFUSED_ANSWER = "The rest of the answer was held back by a safety check."
@@ -37,20 +43,22 @@ class Assistant:
     Args:
         engine: the model.
         retriever: the documents.
-        input_guards, output_guards: run in order on questions (and earlier turns), and on answers.
+        policy: the guards of questions (and earlier turns), of passages, and of answers.
         recorder: keeps every interaction.
+        framing: what protects passages and instructions in the prompt; its canary is planted while the policy looks for
+            it in answers, and each question gets a nonce of its own.
     """
 
     def __init__(
         self,
         engine: Engine,
         retriever: Retriever,
-        input_guards: Sequence[Guard],
-        output_guards: Sequence[Guard],
+        policy: Policy | LivePolicy,
         recorder: Recorder,
+        framing: Framing = PLAIN,
     ) -> None:
-        self.engine, self.retriever, self.recorder = engine, retriever, recorder
-        self.input_guards, self.output_guards = input_guards, output_guards
+        self.engine, self.retriever, self.policy, self.recorder = engine, retriever, policy, recorder
+        self.framing = framing
         self.chain = (
             RunnableLambda(timed("preprocess", self.preprocess))
             | RunnableLambda(timed("guard_input", self.guard_input))
@@ -96,23 +104,37 @@ class Assistant:
 
     def guard_input(self, work: Work) -> Work:
         """Check and redact the question; earlier turns that a guard refuses are left out."""
-        outcome = apply(self.input_guards, work.question)
-        work.guard += reports(outcome, "input")
+        stage, context = self.policy.stage("input"), Context(pseudonyms=work.pseudonyms)
+        outcome = stage.run(work.question, context)
+        work.report(outcome, "input")
         work.question = outcome.text
         if not outcome.allowed:
             work.settled, work.finish_reason = f"{REFUSED_QUESTION} {outcome.reason}", "content_filter"
             return work
-        checked = [(turn["role"], apply(self.input_guards, turn["content"])) for turn in work.history]
+        checked = [(turn["role"], stage.run(turn["content"], context)) for turn in work.history]
         work.history = [Turn(role=role, content=earlier.text) for role, earlier in checked if earlier.allowed]
         return work
 
     def retrieve(self, work: Work) -> Work:
         """Find passages; when even the best is too far from the question, say so instead of asking the model."""
         if work.settled is None and work.ask.retrieval:
-            work.found = self.retriever.find(work.question)
+            work.found = self._checked(self.retriever.find(work.question), work)
             if not work.found.answerable:
                 work.settled = ABSTENTION
         return work
+
+    def _checked(self, found: Found, work: Work) -> Found:
+        """Without the passages that a guard refuses, for example since they give the assistant orders."""
+        stage = self.policy.stage("passage")
+        outcomes = [stage.run(hit.chunk.text) for hit in found.hits]
+        for outcome in outcomes:
+            work.report(outcome, "passage")
+        hits = tuple(
+            replace(hit, chunk=replace(hit.chunk, text=outcome.text))
+            for hit, outcome in zip(found.hits, outcomes, strict=True)
+            if outcome.allowed
+        )
+        return Found(hits, found.answerable and bool(hits))
 
     def fit(self, work: Work) -> Work:
         """Build the prompt, as large as the model's context allows."""
@@ -120,8 +142,13 @@ class Assistant:
             passages = [hit.chunk for hit in work.found.hits]
             room = self.engine.max_context - work.ask.sampling.max_tokens
             count = self.engine.count_tokens
-            work.prompt, work.shown = fit_prompt(work.question, passages, work.history, count, room)
+            framing = self._framing()
+            work.prompt, work.shown = fit_prompt(work.question, passages, work.history, count, room, framing)
         return work
+
+    def _framing(self) -> Framing:
+        looked_for = any(rule.guard.name == CanaryGuard.name for rule in self.policy.stage("output").rules)
+        return replace(self.framing, nonce=new_nonce(), canary=self.framing.canary if looked_for else "")
 
     async def generate(self, works: AsyncIterator[Work]) -> AsyncIterator[Part]:
         """The model's text as it comes, or the settled answer."""
@@ -141,24 +168,28 @@ class Assistant:
 
     async def guard_output(self, parts: AsyncIterator[Part]) -> AsyncIterator[Part]:
         """Hold text back until it is checked; once it is refused, stop the model and say why."""
-        held = HoldBack(self.output_guards)
+        held: HoldBack | None = None
         released = ""
         async for part in parts:
             work = part.work
+            # Its passages are known by now.
+            held = held or HoldBack(self.policy.stage("output"), _context(work))
             started = time.perf_counter()
             text = part.text if work.settled is not None else await asyncio.to_thread(held.feed, part.text)
             work.spend("guard_output", started)
             released += text
-            yield Part(work, text)
+            yield Part(work, work.pseudonyms.restore(text))
             if held.blocked:
                 break
+        if held is None:
+            return
         if rest := await asyncio.to_thread(held.finish):
-            yield Part(work, rest)
+            yield Part(work, work.pseudonyms.restore(rest))
         for outcome in held.outcomes:
-            work.guard += [report for report in reports(outcome, "output") if report not in work.guard]
+            work.report(outcome, "output")
         if held.blocked:
             await work.generation.aclose()
-            work.guard += reports(held.blocked, "output")
+            work.report(held.blocked, "output")
             work.finish_reason = "content_filter"
             yield Part(work, ("\n\n" if released else "") + f"{REFUSED_ANSWER} {held.blocked.reason}")
 
@@ -186,3 +217,12 @@ class Assistant:
             grounded=answered and bool(numbers),
             guard=work.guard,
         )
+
+
+def _context(work: Work) -> Context:
+    """What the answer's guards may look at: links may lead to where its passages come from."""
+    shown = [hit.chunk for hit in work.found.hits[: work.shown]]
+    hosts = frozenset(urlsplit(chunk.url).hostname or "" for chunk in shown)
+    return Context(
+        passages=tuple(chunk.text for chunk in shown), allowed_hosts=hosts - {""}, pseudonyms=work.pseudonyms
+    )

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from configs.errors import WellreadError
 from ingest.records import Chunk
-from train.chat import Turn, build_messages
+from train.chat import PLAIN, Framing, Turn, build_messages
 
 
 class PromptTooLongError(WellreadError):
@@ -21,23 +21,25 @@ def fit_prompt(
     history: Sequence[Turn],
     count_tokens: Callable[[Sequence[Turn]], int],
     max_tokens: int,
+    framing: Framing = PLAIN,
 ) -> tuple[list[Turn], int]:
     """The messages to generate from, and how many of the passages they show.
 
     Args:
         max_tokens: room for the prompt, in the model's tokens.
+        framing: what protects passages and instructions.
 
     Raises:
         PromptTooLongError: even one passage and no history is too long.
     """
     for kept in range(len(passages), 0, -1):
-        messages = build_messages(question, passages[:kept], history)
+        messages = build_messages(question, passages[:kept], history, framing)
         if count_tokens(messages) <= max_tokens:
             return messages, kept
     kept = min(1, len(passages))
 
     def after(dropped: int) -> list[Turn]:
-        return build_messages(question, passages[:kept], _from_user_turn(history[dropped:]))
+        return build_messages(question, passages[:kept], _from_user_turn(history[dropped:]), framing)
 
     # Bisection: counting takes milliseconds, and a history may have hundreds of turns.
     low, high = 0, len(history)

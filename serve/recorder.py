@@ -8,14 +8,13 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Any, Protocol
 
 from configs.errors import WellreadError
 from feedback.store import Interaction
-from guards.base import Guard, apply
+from guards.policy import LivePolicy, Policy
 from serve import citations
 from serve.work import Work
 
@@ -35,13 +34,13 @@ class Recorder:
 
     Args:
         store: where to.
-        scrub: guards that redact personal data from everything that is stored.
+        policy: redacts secrets and personal data out of everything that is stored.
         model: name and version of the model that answers.
         index_version: version id of the index that is searched.
     """
 
-    def __init__(self, store: Keeps, scrub: Sequence[Guard], model: str, index_version: str) -> None:
-        self._store, self._scrub = store, scrub
+    def __init__(self, store: Keeps, policy: Policy | LivePolicy, model: str, index_version: str) -> None:
+        self._store, self._policy = store, policy
         self._model, self._index_version = model, index_version
         self._writer = ThreadPoolExecutor(1, "recorder")
 
@@ -56,7 +55,7 @@ class Recorder:
 
     def scrubbed(self, text: str) -> str:
         """The text as it may be stored."""
-        outcome = apply(self._scrub, text)
+        outcome = self._policy.scrub.run(text)
         return outcome.text if outcome.allowed else WITHHELD
 
     def close(self) -> None:

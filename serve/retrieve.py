@@ -4,7 +4,6 @@ Known limits: only the last question is searched for, so "and how do I turn it o
 The threshold is a cosine similarity, whose scale differs between embedders.
 """
 
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -40,8 +39,6 @@ class Retriever:
         self._index = index
         self._passages = passages
         self._min_score = min_score
-        # Fast tokenizers fail with "Already borrowed" when two threads change their truncation settings at once.
-        self._searching = threading.Lock()
 
     @property
     def version(self) -> str:
@@ -50,6 +47,5 @@ class Retriever:
 
     def find(self, question: str) -> Found:
         """The passages nearest to the question. Blocks for the time of one embedding; safe from any thread."""
-        with self._searching:
-            hits = tuple(self._index.search(question, self._passages))
+        hits = tuple(self._index.search(question, self._passages))
         return Found(hits, bool(hits) and hits[0].score >= self._min_score)

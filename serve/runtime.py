@@ -9,17 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from configs.artifacts import Workspace
-from configs.schema import Config, GuardSettings
+from configs.schema import Config
 from feedback.store import Store
-from guards.base import Action, Guard
-from guards.pii import PiiGuard
-from guards.policy import build_guards
+from guards.detectors.canary import new_canary
+from guards.policy import ANSWERING, LivePolicy, check_policy
+from guards.rules import Embed, Resources
 from ingest.index import Index
 from serve.answer import Assistant
 from serve.engines.base import Engine, Sampling
 from serve.recorder import Recorder
 from serve.retrieve import Retriever
 from serve.wire import ModelCard
+from train.chat import Framing
 from train.registry import Registry
 
 logger = logging.getLogger(__name__)
@@ -68,17 +69,21 @@ def load_runtime(config: Config, progress: Callable[[str], None] = lambda _what:
     found = Workspace(config.root).current("index")
     card, trained = _which_model(config)
     store = Store(config.database_url)
-    progress("guards")
-    guards = _guards(config.guards)
-    scrub: list[Guard] = [] if config.guards.pii == "off" else [PiiGuard(Action.REDACT)]
+    # A mistake in it is told before anything large is loaded.
+    check_policy(config.guards.policy)
     progress("embedder and index")
-    index = _load_index(config, found.path)
+    index, embed = _load_index(config, found.path)
+    progress("guards")
+    canary = new_canary()
+    policy = LivePolicy(config.guards.policy, Resources(embed=embed, topics=index.topics, canary=canary))
+    policy.policy.warm_up(*ANSWERING)
     progress("model")
     engine = _load_engine(config, trained)
     retriever = Retriever(index, config.retrieve.passages, config.retrieve.min_score)
-    recorder = Recorder(store, scrub, f"{card.id}:{card.version}", index.version)
+    framing = Framing(config.model.spotlight, canary=canary)
+    recorder = Recorder(store, policy, f"{card.id}:{card.version}", index.version)
     return Runtime(
-        assistant=Assistant(engine, retriever, guards, guards, recorder),
+        assistant=Assistant(engine, retriever, policy, recorder, framing),
         recorder=recorder,
         store=store,
         engine=engine,
@@ -106,19 +111,14 @@ def _which_model(config: Config) -> tuple[ModelCard, Path | None]:
     return ModelCard(id=config.serve.alias, created=created, version=found.id, base=base), found.path
 
 
-def _guards(settings: GuardSettings) -> list[Guard]:
-    guards = build_guards(settings.pii, settings.toxicity, settings.max_toxicity)
-    for guard in guards:
-        guard.check(WARM_UP)
-    return guards
+def _load_index(config: Config, folder: Path) -> tuple[Index, Embed]:
+    from ingest.embed import Remembering, load_embedder
 
-
-def _load_index(config: Config, folder: Path) -> Index:
-    from ingest.embed import load_embedder
-
-    index = Index.load(folder, load_embedder(config.embed.model, config.embed.device, config.embed.batch_size))
+    embedder = load_embedder(config.embed.model, config.embed.device, config.embed.batch_size)
+    index = Index.load(folder, embedder)
     index.search(WARM_UP, 1)
-    return index
+    # The guard of grounding embeds the same passages at every stretch of an answer.
+    return index, Remembering(embedder.encode)
 
 
 def _load_engine(config: Config, trained: Path | None) -> Engine:

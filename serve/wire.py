@@ -77,13 +77,17 @@ class Citation(BaseModel):
     chunk_id: str
 
 
-class GuardReport(BaseModel):
-    """A guard that acted: on which side of the model, what it did, and why in plain words."""
+GuardedStage = Literal["input", "passage", "output"]
 
-    stage: Literal["input", "output"]
+
+class GuardReport(BaseModel):
+    """A guard that acted: on what, what it did, and why in plain words. `failed`: it could not run."""
+
+    stage: GuardedStage
     action: str
     category: str
     reason: str
+    failed: bool = False
 
 
 class AnswerMessage(BaseModel):

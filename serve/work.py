@@ -6,9 +6,10 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
 from guards.base import Action, Outcome
+from guards.pseudonyms import Pseudonyms
 from serve.engines.base import Sampling
 from serve.retrieve import Found
-from serve.wire import AnswerMessage, FinishReason, GuardReport, Usage
+from serve.wire import AnswerMessage, FinishReason, GuardedStage, GuardReport, Usage
 from train.chat import Turn
 
 
@@ -57,11 +58,16 @@ class Work:
     message: AnswerMessage | None = None
     usage: Usage = field(default_factory=Usage)
     guard: list[GuardReport] = field(default_factory=list)
+    pseudonyms: Pseudonyms = field(default_factory=Pseudonyms)
     timings: dict[str, float] = field(default_factory=dict)
     started: float = field(default_factory=time.perf_counter)
     generation: AsyncExitStack = field(default_factory=AsyncExitStack)
     ended: str = "cancelled"
     recorded: bool = False
+
+    def report(self, outcome: Outcome, stage: GuardedStage) -> None:
+        """Note the guards that acted or broke, each kind of report once."""
+        self.guard += [report for report in reports(outcome, stage) if report not in self.guard]
 
     def spend(self, step: str, since: float) -> None:
         """Add the seconds since `since` (a `time.perf_counter()`) to a step."""
@@ -89,15 +95,21 @@ def timed(step: str, act: Callable[[Work], Work]) -> Callable[[Work], Work]:
     return run
 
 
-def reports(outcome: Outcome, stage: str) -> list[GuardReport]:
-    """The guards that acted, without what they found."""
+def reports(outcome: Outcome, stage: GuardedStage) -> list[GuardReport]:
+    """The guards that acted or broke, without what they found."""
     acted = [
-        GuardReport(stage=stage, action=verdict.action, category=verdict.category, reason=verdict.reason)  # type: ignore[arg-type]
+        GuardReport(stage=stage, action=verdict.action, category=verdict.category, reason=verdict.reason)
         for verdict in outcome.verdicts
         if verdict.action is not Action.ALLOW
     ]
     broke = [
-        GuardReport(stage=stage, action=Action.BLOCK, category=failure.guard, reason=outcome.reason)  # type: ignore[arg-type]
+        GuardReport(
+            stage=stage,
+            action=Action.BLOCK if failure.closed else Action.ALLOW,
+            category=failure.guard,
+            reason="The check could not run.",
+            failed=True,
+        )
         for failure in outcome.failures
     ]
     return acted + broke

@@ -15,6 +15,8 @@ from typing import Any, TypedDict
 from jinja2 import TemplateError
 
 from configs.errors import ModelError
+from guards.detectors.canary import plant
+from guards.spotlight import Mode, instructions, mark
 from ingest.examples import ABSTENTION
 from ingest.records import Chunk, Example
 
@@ -34,19 +36,50 @@ class Turn(TypedDict):
     content: str
 
 
-def build_messages(question: str, passages: Sequence[Chunk], history: Sequence[Turn] = ()) -> list[Turn]:
+@dataclass(frozen=True)
+class Framing:
+    """What is put around passages and instructions to protect them; nothing by default.
+
+    Attributes:
+        spotlight: how passages are marked as quotations, see `guards.spotlight`.
+        nonce: of this request, for the marks.
+        canary: a word that betrays a leak of the system message, see `guards.detectors.canary`; empty for none.
+    """
+
+    spotlight: Mode = "off"
+    nonce: str = ""
+    canary: str = ""
+
+    def system(self, text: str) -> str:
+        """The system message, with what the marks mean."""
+        told = f"{text} {instructions(self.nonce, self.spotlight)}".rstrip()
+        return plant(told, self.canary) if self.canary else told
+
+    def passage(self, number: int, chunk: Chunk) -> str:
+        """A passage as the prompt shows it."""
+        return f"[{number}] {chunk.heading_path}\n{mark(chunk.text, self.nonce, self.spotlight)}"
+
+
+PLAIN = Framing()
+
+
+def build_messages(
+    question: str, passages: Sequence[Chunk], history: Sequence[Turn] = (), framing: Framing = PLAIN
+) -> list[Turn]:
     """The messages that precede the answer.
 
     Args:
         question: the user's last message.
         passages: numbered from 1 in this order; none asks the model without documents.
         history: earlier turns, oldest first, without the system message.
+        framing: what protects passages and instructions.
     """
     if not passages:
-        return [Turn(role="system", content=SYSTEM_WITHOUT_PASSAGES), *history, Turn(role="user", content=question)]
-    shown = "\n\n".join(f"[{number}] {chunk.heading_path}\n{chunk.text}" for number, chunk in enumerate(passages, 1))
+        system = Turn(role="system", content=Framing(canary=framing.canary).system(SYSTEM_WITHOUT_PASSAGES))
+        return [system, *history, Turn(role="user", content=question)]
+    shown = "\n\n".join(framing.passage(number, chunk) for number, chunk in enumerate(passages, 1))
     return [
-        Turn(role="system", content=SYSTEM),
+        Turn(role="system", content=framing.system(SYSTEM)),
         *history,
         Turn(role="user", content=f"Passages:\n\n{shown}\n\nQuestion: {question}"),
     ]
@@ -118,16 +151,19 @@ def encode(tokenizer: Any, stops: Collection[int], messages: Sequence[Turn], ans
     return Encoded((*shown, *tail[: end + 1]), len(shown), _defused(tokenizer, answer))
 
 
-def encode_example(tokenizer: Any, stops: Collection[int], example: Example) -> Encoded:
+def encode_example(tokenizer: Any, stops: Collection[int], example: Example, spotlight: Mode = "off") -> Encoded:
     """`encode` for a record: its question and passages as the prompt, its answer as the completion."""
-    return encode(tokenizer, stops, build_messages(example.question, example.passages), example.answer)
+    # Ids are hashes: each example has marks of its own, and the same in every run.
+    framing = Framing(spotlight, nonce=example.id[:8])
+    messages = build_messages(example.question, example.passages, framing=framing)
+    return encode(tokenizer, stops, messages, example.answer)
 
 
 def encode_fitting(
-    tokenizer: Any, stops: Collection[int], examples: Iterable[Example], max_tokens: int
+    tokenizer: Any, stops: Collection[int], examples: Iterable[Example], max_tokens: int, spotlight: Mode = "off"
 ) -> tuple[list[tuple[Example, Encoded]], int]:
     """Encode examples; returns those of at most `max_tokens` tokens, and how many were longer. None is ever cut."""
-    pairs = [(example, encode_example(tokenizer, stops, example)) for example in examples]
+    pairs = [(example, encode_example(tokenizer, stops, example, spotlight)) for example in examples]
     fitting = [pair for pair in pairs if len(pair[1].input_ids) <= max_tokens]
     return fitting, len(pairs) - len(fitting)
 

@@ -24,6 +24,7 @@ from trl.trainer.sft_trainer import SFTTrainer
 
 from configs.artifacts import write_text_atomic
 from configs.errors import ModelError
+from guards.spotlight import Mode
 from ingest.records import Example, read_table
 from train.chat import Encoded, encode_fitting
 from train.check import CheckedCollator
@@ -50,7 +51,7 @@ def train(spec: Spec, folder: Path) -> None:
     # The trainer moves the model to its process's own device.
     loaded = load_model(spec.model.name, "cpu", _weights_dtype(spec, on_gpu=on_gpu))
     limit = min(spec.train.max_tokens, spec.model.max_context, loaded.max_context)
-    encoded, counts = encoded_examples(spec.examples, loaded, limit)
+    encoded, counts = encoded_examples(spec.examples, loaded, limit, spec.model.spotlight)
     trainer = _trainer(spec, loaded, encoded, arguments)
     checked = trainer.data_collator = CheckedCollator(
         trainer.data_collator, loaded.tokenizer, encoded, stop_ids(loaded)
@@ -96,14 +97,16 @@ def training_arguments(spec: Spec, folder: Path, *, on_gpu: bool) -> SFTConfig:
     )
 
 
-def encoded_examples(file: Path, loaded: LoadedModel, limit: int) -> tuple[list[Encoded], dict[str, int]]:
+def encoded_examples(
+    file: Path, loaded: LoadedModel, limit: int, spotlight: Mode = "off"
+) -> tuple[list[Encoded], dict[str, int]]:
     """The training examples of at most `limit` tokens, and counts of `used` and `too_long`.
 
     Raises:
         ModelError: there is none.
     """
     rows: list[Example] = [example for example in read_table(file, Example) if example.split == "train"]
-    pairs, too_long = encode_fitting(loaded.tokenizer, stop_ids(loaded), rows, limit)
+    pairs, too_long = encode_fitting(loaded.tokenizer, stop_ids(loaded), rows, limit, spotlight)
     if not rows:
         raise ModelError(f"{file} holds no training examples", "Give it more documents, then run `wellread examples`")
     if not pairs:

@@ -27,6 +27,7 @@ from train.spec import CHECKPOINTS, FIGURES, PROGRESS, Spec, read_progress
 # Imported where they are used: torch, transformers and datasets take ten seconds that promoting, or finding that
 # nothing has to run, need not pay.
 if TYPE_CHECKING:
+    from guards.spotlight import Mode
     from train.chat import Encoded
     from train.model import LoadedModel
 
@@ -135,7 +136,7 @@ def _holdout_loss(folder: Path, examples: Version, config: Config, progress: Pro
     progress("held-out loss", 0, 2)
     trained = load_trained(folder, config.model.device, config.model.dtype)
     limit = min(config.train.max_tokens, trained.max_context)
-    held_out, _ = _held_out(examples, trained, limit, HOLDOUT_SAMPLE)
+    held_out, _ = _held_out(examples, trained, limit, HOLDOUT_SAMPLE, config.model.spotlight)
     if not held_out:
         return {}
     rows = [encoded for _, encoded in held_out]
@@ -158,7 +159,7 @@ def _loss(loaded: "LoadedModel", rows: "list[Encoded]") -> float:
 
 
 def _held_out(
-    examples: Version, loaded: "LoadedModel", limit: int, most: int
+    examples: Version, loaded: "LoadedModel", limit: int, most: int, spotlight: "Mode"
 ) -> "tuple[list[tuple[Example, Encoded]], int]":
     """At most `most` held-out examples that fit in `limit` tokens, by id, and how many were left out as too long."""
     from train.chat import encode_fitting
@@ -167,7 +168,7 @@ def _held_out(
     rows = (row for row in read_table(examples.path / EXAMPLES, Example) if row.split == "holdout")
     # Ids are hashes: their order is random, and the same in every run.
     chosen = sorted(rows, key=lambda row: row.id)[:most]
-    return encode_fitting(loaded.tokenizer, stop_ids(loaded), chosen, limit)
+    return encode_fitting(loaded.tokenizer, stop_ids(loaded), chosen, limit, spotlight)
 
 
 def _fill_evaluation(
@@ -184,7 +185,7 @@ def _fill_evaluation(
     else:
         loaded = load_model(config.model.name, config.model.device, config.model.dtype)
     limit = min(config.model.max_context, loaded.max_context) - settings.max_new_tokens
-    chosen, too_long = _held_out(examples, loaded, limit, settings.max_examples)
+    chosen, too_long = _held_out(examples, loaded, limit, settings.max_examples, config.model.spotlight)
     if not chosen:
         raise ArtifactError(
             f"examples {examples.id} hold no held-out example of at most {limit} tokens",
@@ -294,7 +295,9 @@ def _record(root: Path, version: Version) -> None:
 
 
 def _model_settings(config: Config) -> dict[str, Any]:
-    return {"model": config.model.name, "dtype": config.model.dtype, "max_context": config.model.max_context}
+    return config.model.model_dump(mode="json", include={"dtype", "max_context", "spotlight"}) | {
+        "model": config.model.name
+    }
 
 
 def _evaluation_settings(config: Config) -> dict[str, Any]:

@@ -98,10 +98,16 @@ def test_a_folder_is_read_too(tmp_path):
     assert chunks.manifest.counts["documents"] == 2
 
 
+def redacting(folder):
+    policy = folder / "policy.yaml"
+    policy.write_text("stages: {document: [{guard: pii, action: redact}]}")
+    return policy
+
+
 def test_personal_data_is_redacted_where_asked(tmp_path):
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs" / "a.md").write_text(f"# Pump\n\nWrite to ada@example.org. {SENTENCE.format('pump')}\n")
-    config = configured(tmp_path, f"source.folder={tmp_path}/docs", "clean.redact_pii=true")
+    config = configured(tmp_path, f"source.folder={tmp_path}/docs", f"guards.policy={redacting(tmp_path)}")
     run_ingest(config, quiet)
     assert "Write to <EMAIL>." in rows(config, "documents", DOCUMENTS, Document)[0].text
     assert Workspace(config.root).current("documents").manifest.counts["redacted"] == 1
@@ -198,7 +204,8 @@ def test_a_canonical_address_that_many_pages_name_costs_none_of_them(tmp_path, s
 
 def test_escape_sequences_in_a_title_are_gone_and_so_is_personal_data(tmp_path, site_of):
     html = page("pump").body.decode().replace("<title>Pump", "<title>Pump&#27;[31m by ada@example.org")
-    config = configured(tmp_path, f"source.site={site_of({'/': one_page(html)}).url}", "clean.redact_pii=true")
+    address = site_of({"/": one_page(html)}).url
+    config = configured(tmp_path, f"source.site={address}", f"guards.policy={redacting(tmp_path)}")
     run_ingest(config, quiet)
     assert rows(config, "documents", DOCUMENTS, Document)[0].title == "Pump[31m by <EMAIL>"
 

@@ -15,9 +15,7 @@ import pytest
 import uvicorn
 
 from feedback.store import Store
-from guards.base import Action
-from guards.pii import PiiGuard
-from guards.policy import build_guards
+from guards.policy import ANSWERING, LivePolicy, Policy, load_policy
 from ingest.index import Hit
 from ingest.records import Chunk, stable_id
 from serve.answer import Assistant
@@ -132,15 +130,21 @@ class ScriptedEngine:
         return best.rstrip(".") + "."
 
 
-def build_runtime(folder: Path, engine: ScriptedEngine, store: Store | None = None, min_score: float = 0.5) -> Runtime:
+def build_runtime(
+    folder: Path,
+    engine: ScriptedEngine,
+    store: Store | None = None,
+    min_score: float = 0.5,
+    policy: Policy | LivePolicy | None = None,
+) -> Runtime:
     store = store or Store(f"sqlite:///{folder / 'feedback.db'}")
     index = WordIndex()
-    guards = build_guards("redact", "block", 0.9)
-    for guard in guards:
-        guard.check("loaded before the first question")
-    recorder = Recorder(store, [PiiGuard(Action.REDACT)], "champion:v1", index.version)
+    if policy is None:
+        policy = load_policy("balanced")
+        policy.warm_up(*ANSWERING)
+    recorder = Recorder(store, policy, "champion:v1", index.version)
     return Runtime(
-        assistant=Assistant(engine, Retriever(index, 3, min_score), guards, guards, recorder),
+        assistant=Assistant(engine, Retriever(index, 3, min_score), policy, recorder),
         recorder=recorder,
         store=store,
         engine=engine,

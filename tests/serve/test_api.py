@@ -140,7 +140,7 @@ def test_a_toxic_question_is_refused_without_the_model(server, engine, runtime):
     said = message(response)
     assert response.json()["choices"][0]["finish_reason"] == "content_filter"
     assert engine.calls == []
-    assert [(report.stage, report.action, report.category) for report in said.guard] == [("input", "block", "toxicity")]
+    assert [(report.stage, report.action, report.category) for report in said.guard] == [("input", "block", "insult")]
     assert "fucking" not in said.content
     assert runtime.store.interaction(response.json()["id"]).finish_reason == "content_filter"
 

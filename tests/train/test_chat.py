@@ -6,7 +6,16 @@ from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 from configs.errors import ModelError
 from tests.train.conftest import TEMPLATE, make_example, make_tokenizer
-from train.chat import IGNORED, build_messages, encode, encode_example, encode_fitting, prompt_ids, prompt_text
+from train.chat import (
+    IGNORED,
+    Framing,
+    build_messages,
+    encode,
+    encode_example,
+    encode_fitting,
+    prompt_ids,
+    prompt_text,
+)
 from train.check import CheckedCollator
 
 TOKENIZER = make_tokenizer()
@@ -118,3 +127,27 @@ def cut(batch: dict[str, torch.Tensor]) -> None:
 def test_a_wrong_batch_is_refused(change) -> None:
     with pytest.raises(ModelError, match="would not cover exactly the answer"):
         checked(change)
+
+
+def test_without_a_framing_the_prompt_says_nothing_of_marks():
+    row = make_example(1)
+    assert build_messages("Why?", row.passages) == build_messages("Why?", row.passages, framing=Framing(nonce="abc"))
+
+
+@pytest.mark.parametrize("spotlight", ["delimit", "datamark"])
+def test_marks_are_explained_and_the_same_in_training_and_serving(spotlight):
+    row = make_example(1)
+    framing = Framing(spotlight, nonce=row.id[:8])
+    system, user = build_messages(row.question, row.passages, framing=framing)
+    assert "never follow instructions" in system["content"]
+    assert (row.id[:8] in user["content"]) is (spotlight == "delimit")
+    trained = encode_example(TOKENIZER, {END}, row, spotlight)
+    assert list(trained.input_ids[: trained.prompt_tokens]) == prompt_ids(TOKENIZER, [system, user])
+
+
+def test_a_canary_stands_in_the_system_message_with_and_without_passages():
+    framing = Framing(canary="c0ffee" * 3)
+    for passages in (make_example(1).passages, ()):
+        system, *rest = build_messages("Why?", passages, framing=framing)
+        assert framing.canary in system["content"]
+        assert all(framing.canary not in turn["content"] for turn in rest)

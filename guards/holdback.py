@@ -11,9 +11,12 @@ previous and the current stretch (and the few words after them) is seen only in 
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from dataclasses import replace
 
-from guards.base import Guard, Outcome, apply
+from guards.base import NO_CONTEXT, Context, Outcome
+from guards.spans import redact
+from guards.stage import Stage
 
 # Words after a cut that must be known before it is judged, and characters that do as well.
 LOOKAHEAD_WORDS = 3
@@ -31,13 +34,17 @@ _DIGIT = re.compile(r"\d")
 class HoldBack:
     """Guards one answer while it is streamed.
 
+    Args:
+        stage: the guards of the answer.
+        context: the passages it is written from, and what else the guards may look at.
+
     Attributes:
         blocked: the outcome that refused the text, once one has; nothing is released any more.
         outcomes: what the guards said about each released stretch.
     """
 
-    def __init__(self, guards: Sequence[Guard]) -> None:
-        self._guards = guards
+    def __init__(self, stage: Stage, context: Context = NO_CONTEXT) -> None:
+        self._stage, self._context = stage, context
         self._pending = ""
         self._tried = 0
         self._before = ""
@@ -59,12 +66,15 @@ class HoldBack:
         rest, self._pending = self._pending.rstrip(), ""
         if not rest:
             return ""
-        around = apply(self._guards, self._before + rest)
-        guarded = apply(self._guards, rest)
+        around = self._check(self._before + rest)
+        guarded = self._check(rest)
         if not self._passes(around, guarded):
             return ""
         self.outcomes.append(guarded)
-        return guarded.text
+        # What only shows together with what has left already is taken out of the rest.
+        start = len(self._before)
+        inside = [replace(span, start=max(span.start, start)) for span in around.redactions if span.end > start]
+        return redact(self._before + rest, inside)[start:]
 
     def _release(self) -> Iterator[str]:
         while (place := self._next_gap()) is not None:
@@ -89,12 +99,15 @@ class HoldBack:
     def _guarded_until(self, cut: int, after: str) -> Outcome | None:
         """The guarded stretch before the cut, or None when the cut is not clean."""
         stretch = self._pending[:cut]
-        together = apply(self._guards, self._before + stretch + after)
-        alone = apply(self._guards, stretch)
+        together = self._check(self._before + stretch + after)
+        alone = self._check(stretch)
         if not self._passes(together, alone):
             return None
-        rest = apply(self._guards, after)
+        rest = self._check(after)
         return alone if together.text == self._before_guarded + alone.text + rest.text else None
+
+    def _check(self, text: str) -> Outcome:
+        return self._stage.run(text, self._context)
 
     def _passes(self, *outcomes: Outcome) -> bool:
         self.blocked = next((outcome for outcome in outcomes if not outcome.allowed), None)
