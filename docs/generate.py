@@ -1,12 +1,12 @@
-"""Writes the texts that quote the code: the reference of settings, guards and commands, and the README's file map.
+"""Writes the texts that quote the code: references of settings, policies and commands, a model's figures, the file map.
 
-    python -m docs.generate            write docs/configuration.md, docs/policies.md, docs/cli.md and README.md
+    python -m docs.generate            write docs/{configuration,policies,cli,models/toxicity}.md and README.md
     python -m docs.generate --check    exit with 1 and the names of stale pages, writing nothing
 
-In: the pydantic settings tree, the rules of a policy, and the command tree (click's, or the copy of click inside typer:
-both have the attributes used here, and no common type). Out: Markdown between `<!-- reference: begin -->` and
-`<!-- reference: end -->`; the text around it is written by hand. Known limit: a rule that a validator checks is not
-seen, so rules about several keys are described by hand.
+In: the pydantic settings tree, the rules of a policy, the figures beside the toxicity model, and the command tree
+(click's, or the copy of click inside typer: both have the attributes used here, and no common type). Out: Markdown
+between `<!-- reference: begin -->` and `<!-- reference: end -->`; the text around it is written by hand. Known limit: a
+rule that a validator checks is not seen, so rules about several keys are described by hand.
 """
 
 import argparse
@@ -25,6 +25,7 @@ from pydantic.fields import FieldInfo
 from app.cli import app
 from configs.schema import Config
 from docs.file_map import file_map
+from docs.model_figures import toxicity_tables
 from guards.rules import RULES, GuardRule
 
 DOCS = Path(__file__).parent
@@ -181,6 +182,7 @@ def pages() -> dict[Path, str]:
     references = {
         DOCS / "configuration.md": settings_reference(),
         DOCS / "policies.md": rules_reference(),
+        DOCS / "models" / "toxicity.md": toxicity_tables(),
         DOCS / "cli.md": cli_reference(typer.main.get_command(app)),
         DOCS.parent / "README.md": file_map(DOCS.parent),
     }

@@ -114,6 +114,8 @@ class GroundingGuard:
     def warm_up(self) -> None:
         """Load the weights, and the NLI model where there is one, now rather than at the first check."""
         _model(self._kind)
+        if self._embed is not None:
+            self._embed(["A first sentence."])
         if self._entailment is not None:
             self._entailment.warm_up()
 

@@ -57,6 +57,10 @@ class TopicGuard:
         self._embed = embed
         self._min_chars = min_chars
 
+    def warm_up(self) -> None:
+        """Load the embedder now rather than at the first text."""
+        self._embed(["A first sentence."])
+
     def check(self, text: str, context: Context = NO_CONTEXT) -> Verdict:
         score = self.similarity(text, context) if sum(map(str.isalnum, text[:_PIECE])) >= self._min_chars else 1.0
         off = score < self._threshold

@@ -34,6 +34,8 @@ OVERALL = "toxic"
 CATEGORIES = ("insult", "hate", "threat", "sexual", "profanity", "self_harm")
 # Swearing alone is not aimed at anyone, so it has to be asked for.
 DEFAULT = tuple(category for category in CATEGORIES if category != "profanity")
+# From the less to the more vague.
+VAGUE = ("insult", "profanity")
 _SAID = {
     OVERALL: "abusive",
     "insult": "insulting",
@@ -113,9 +115,10 @@ class ToxicityGuard:
         )
 
     def _category(self, chances: Probabilities, limits: npt.NDArray[np.float64]) -> str:
-        """The likeliest category that reached its limit, profanity only if no other did; `toxicity` if none did."""
+        """The likeliest category that reached its limit, `toxicity` if none did; threats and hate insult as well, and
+        all of them swear, so these two are named only if no other was reached."""
         reached = [
-            (label != "profanity", float(chance), label)
+            (-VAGUE.index(label) if label in VAGUE else 1, float(chance), label)
             for label, chance, limit in zip(self._labels, chances, limits, strict=True)
             if label != OVERALL and chance >= limit
         ]
