@@ -7,7 +7,7 @@ import pytest
 
 from configs.errors import ArtifactError, ModelError
 from ingest.chunk import chunk_document
-from ingest.embed import load_embedder
+from ingest.embed import Remembering, load_embedder
 from ingest.index import Index, build_index
 from tests.ingest.samples import WordHashEmbedder, document
 
@@ -103,3 +103,18 @@ def test_an_unknown_embedder_is_named(name):
 def test_a_folder_that_holds_no_embedder_is_named(tmp_path):
     with pytest.raises(ModelError, match="cannot load the embedder"):
         load_embedder(str(tmp_path))
+
+
+def test_vectors_are_remembered_and_the_oldest_forgotten():
+    asked = []
+
+    def encode(texts):
+        asked.append(list(texts))
+        return np.array([[len(text), 1.0] for text in texts], dtype=np.float32).reshape(len(texts), 2)
+
+    remembering = Remembering(encode, most=2)
+    assert remembering(["a", "bb", "a"]).tolist() == [[1, 1], [2, 1], [1, 1]]
+    assert remembering(["bb", "ccc"]).tolist() == [[2, 1], [3, 1]]
+    assert remembering(["a"]).tolist() == [[1, 1]]
+    assert remembering([]).shape == (0, 2)
+    assert asked == [["a", "bb"], ["ccc"], ["a"], []]
