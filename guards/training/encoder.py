@@ -342,7 +342,21 @@ class _Exported(nn.Module):
 def export(
     model: TextEncoder, tokenizer: Tokenizer, prefix: Path, *, labels: Sequence[str], max_tokens: int, **meta: Any
 ) -> None:
-    """Write `<prefix>.onnx`, `.tokenizer.json` and `.json`; `meta` goes into the last beside the labels.
+    """Write `<prefix>.onnx`, `.tokenizer.json` and `.json`; `meta` goes into the last beside the labels."""
+    write(_Exported(model), ("ids",), tokenizer, prefix, labels=labels, max_tokens=max_tokens, **meta)
+
+
+def write(
+    network: nn.Module,
+    inputs: Sequence[str],
+    tokenizer: Tokenizer,
+    prefix: Path,
+    *,
+    labels: Sequence[str],
+    max_tokens: int,
+    **meta: Any,
+) -> None:
+    """`export` for any network whose inputs, named in order, are ids of shape [1, tokens].
 
     Weights and, at run time, activations are int8 with a scale for each output; half a bit is given up
     (`reduce_range`), since processors without VNNI would overflow in 16 bits.
@@ -351,7 +365,7 @@ def export(
 
     prefix.parent.mkdir(parents=True, exist_ok=True)
     quantize_dynamic(
-        _traced(model),
+        _traced(network, inputs),
         prefix.with_name(prefix.name + ".onnx"),
         op_types_to_quantize=["MatMul"],
         per_channel=True,
@@ -366,18 +380,18 @@ def export(
     prefix.with_name(prefix.name + ".json").write_text(f"{{\n{lines}\n}}\n", encoding="utf-8")
 
 
-def _traced(model: TextEncoder) -> Any:
-    """The model as an ONNX `ModelProto` in float32."""
-    ids = torch.ones((1, 8), dtype=torch.long)
+def _traced(network: nn.Module, inputs: Sequence[str]) -> Any:
+    """The network as an ONNX `ModelProto` in float32."""
+    tokens = torch.export.Dim("tokens", min=2, max=512)
     with warnings.catch_warnings():
         # The exporter trips over deprecations of its own libraries.
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
-            _Exported(model).eval(),
-            (ids,),
-            input_names=["ids"],
+            network.eval(),
+            tuple(torch.ones((1, 8), dtype=torch.long) for _ in inputs),
+            input_names=list(inputs),
             output_names=["logits"],
-            dynamic_shapes={"ids": {1: torch.export.Dim("tokens", min=2, max=512)}},
+            dynamic_shapes={name: {1: tokens} for name in inputs},
             dynamo=True,
             verbose=False,
         )

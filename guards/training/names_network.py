@@ -5,8 +5,6 @@ In: examples with labelled spans. Out: batches for training, and the files that 
 Known limits: texts are cut at `MAX_TOKENS`.
 """
 
-import json
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,9 +14,8 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional
 
-from configs.errors import ModelError
 from guards.detectors.pii_model import SHAPES, shape_ids
-from guards.training.encoder import WIDTH, TextEncoder, batches
+from guards.training.encoder import WIDTH, TextEncoder, batches, write
 from guards.training.names_data import LABELS, Example
 
 MAX_TOKENS = 256
@@ -121,42 +118,5 @@ class _Exported(nn.Module):
 
 def export(model: NameTagger, tokenizer: Tokenizer, prefix: Path, meta: Mapping[str, Any]) -> None:
     """Write `<prefix>.onnx` (int8), `.tokenizer.json` and `.json`; see `guards.training.encoder.export`."""
-    from onnxruntime.quantization import QuantType, quantize_dynamic  # type: ignore[import-untyped]
-
-    prefix.parent.mkdir(parents=True, exist_ok=True)
-    quantize_dynamic(
-        _traced(model),
-        prefix.with_name(prefix.name + ".onnx"),
-        op_types_to_quantize=["MatMul"],
-        per_channel=True,
-        reduce_range=True,
-        weight_type=QuantType.QInt8,
-        extra_options={"MatMulConstBOnly": True},
-    )
-    tokenizer.enable_truncation(MAX_TOKENS)
-    tokenizer.save(str(prefix.with_name(prefix.name + ".tokenizer.json")), pretty=False)
-    content = {"labels": list(LABELS), "max_tokens": MAX_TOKENS, **meta}
-    prefix.with_name(prefix.name + ".json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-
-
-def _traced(model: NameTagger) -> Any:
-    tokens = torch.export.Dim("tokens", min=2, max=512)
-    example = torch.ones((1, 8), dtype=torch.long)
-    with warnings.catch_warnings():
-        # The exporter trips over deprecations of its own libraries.
-        warnings.simplefilter("ignore")
-        program = torch.onnx.export(
-            _Exported(model).eval(),
-            (example, example.clone()),
-            input_names=["ids", "shapes"],
-            output_names=["logits"],
-            dynamic_shapes={"ids": {1: tokens}, "shapes": {1: tokens}},
-            dynamo=True,
-            verbose=False,
-        )
-    if program is None:
-        raise ModelError("the model could not be traced for ONNX", "Install onnx and onnxscript")
-    proto = program.model_proto
-    proto.metadata_props.add(key="onnx.quant.pre_process", value="onnxruntime.quant")
-    del proto.graph.value_info[:]
-    return proto
+    inputs = ("ids", "shapes")
+    write(_Exported(model), inputs, tokenizer, prefix, labels=LABELS, max_tokens=MAX_TOKENS, **meta)
