@@ -36,6 +36,7 @@ DESCRIBED_HERE = {
     "guards/weights/toxicity.held_out.json": "Scores of the toxicity model on texts that it had not seen.",
     "guards/weights/toxicity.json": "Labels, calibration, thresholds and held-out figures of the toxicity model.",
     "guards/weights/toxicity.tokenizer.json": "The toxicity model's tokenizer.",
+    "docs/benchmarks/guards-2026-11-21.json": "What `bench.guards` printed for `docs/benchmarks.md`.",
     "docs/benchmarks/loop-2026-11-21.json": "What `bench.loop` printed for `docs/benchmarks.md`.",
 }
 LONGEST = 160
