@@ -5,7 +5,13 @@ The variables are set here, before any library is imported, because most librari
 
 import os
 
+from hypothesis import HealthCheck, settings
+
 from app.cli import ENVIRONMENT
+
+# How long an example takes says how busy the machine is, and nothing about the code.
+settings.register_profile("wellread", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("wellread")
 
 os.environ.update(ENVIRONMENT)
 os.environ["HF_HUB_OFFLINE"] = "1"
