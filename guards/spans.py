@@ -2,7 +2,7 @@
 long text in windows."""
 
 import bisect
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from guards.base import NO_CONTEXT, Context, Span
@@ -85,6 +85,19 @@ def without_overlaps(spans: Sequence[Span]) -> tuple[Span, ...]:
     kept: list[Span] = []
     for span in sorted(spans, key=lambda span: (span.start, -span.end)):
         if not kept or span.start >= kept[-1].end:
+            kept.append(span)
+    return tuple(kept)
+
+
+def joined(spans: Iterable[Span]) -> tuple[Span, ...]:
+    """In order, those that overlap as one, which is called as the first of them; empty ones are left out."""
+    kept: list[Span] = []
+    for span in sorted(spans, key=lambda span: (span.start, span.end)):
+        if span.end <= span.start:
+            continue
+        if kept and span.start < kept[-1].end:
+            kept[-1] = replace(kept[-1], end=max(kept[-1].end, span.end))
+        else:
             kept.append(span)
     return tuple(kept)
 

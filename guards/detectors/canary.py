@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 from configs.errors import ConfigError
 from guards.base import NO_CONTEXT, Action, Context, Span, Verdict
-from guards.spans import windows, without_overlaps
+from guards.spans import joined, windows
 
 LENGTH, SHORTEST = 20, 12
 # Fewer letters in a row could stand in a text by chance.
@@ -76,7 +76,7 @@ class CanaryGuard:
             reason="It repeats the assistant's hidden instructions." if found else "No hidden instructions in it.",
             detector="wellread-canary",
             version="1",
-            spans=_union(found),
+            spans=joined(found),
         )
 
     def _find(self, window: str) -> Iterator[tuple[int, int]]:
@@ -115,14 +115,3 @@ def _all(text: str, word: str) -> Iterator[int]:
     while place >= 0:
         yield place
         place = text.find(word, place + 1)
-
-
-def _union(spans: list[Span]) -> tuple[Span, ...]:
-    """In order, those that overlap joined."""
-    joined: list[Span] = []
-    for span in sorted(spans, key=lambda span: (span.start, span.end)):
-        if joined and span.start < joined[-1].end:
-            joined[-1] = Span(joined[-1].start, max(joined[-1].end, span.end), span.category)
-        else:
-            joined.append(span)
-    return without_overlaps(joined)

@@ -10,7 +10,7 @@ words are too short to be judged.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -23,7 +23,7 @@ from guards.base import NO_CONTEXT, Action, Context, Span, Verdict
 from guards.detectors.injection_rules import structural, surest
 from guards.encoder import Encoder
 from guards.normalise import Folded
-from guards.spans import windows
+from guards.spans import joined, windows
 
 Source = Literal["user", "passage"]
 Tokens = tuple[list[tuple[int, int]], npt.NDArray[np.float32]]
@@ -85,7 +85,7 @@ class InjectionGuard:
             reason=_said(self._source, kind) if hit else "No instructions to the assistant.",
             detector="wellread-injection",
             version=loaded.version,
-            spans=_union(spans) if hit else (),
+            spans=joined(spans) if hit else (),
         )
 
 
@@ -192,16 +192,3 @@ def _sentence(text: str, start: int, end: int, most: int = 300) -> tuple[int, in
 def model() -> Model:
     """The shipped model."""
     return Model(WEIGHTS)
-
-
-def _union(spans: Sequence[Span]) -> tuple[Span, ...]:
-    """In order, those that overlap joined: windows share characters."""
-    joined: list[Span] = []
-    for span in sorted(spans, key=lambda span: (span.start, span.end)):
-        if span.end <= span.start:
-            continue
-        if joined and span.start < joined[-1].end:
-            joined[-1] = Span(joined[-1].start, max(joined[-1].end, span.end), span.category)
-        else:
-            joined.append(span)
-    return tuple(joined)

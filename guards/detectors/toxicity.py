@@ -21,7 +21,7 @@ from configs.errors import ConfigError
 from guards.base import NO_CONTEXT, Action, Context, Span, Verdict
 from guards.encoder import Encoder
 from guards.normalise import Folded
-from guards.spans import windows
+from guards.spans import joined, windows
 
 Probabilities = npt.NDArray[np.float32]
 
@@ -111,7 +111,7 @@ class ToxicityGuard:
             reason=f"It reads as {_SAID.get(category, _SAID[OVERALL])}." if hit else "Not toxic.",
             detector="wellread-toxicity",
             version=loaded.version,
-            spans=_union(spans),
+            spans=joined(spans),
         )
 
     def _category(self, chances: Probabilities, limits: npt.NDArray[np.float64]) -> str:
@@ -230,14 +230,3 @@ def scores(texts: Sequence[str]) -> Probabilities:
 def _odds(chances: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
     bounded = np.clip(np.asarray(chances, dtype=np.float64), 1e-9, 1 - 1e-9)
     return np.asarray(np.log(bounded / (1 - bounded)), dtype=np.float64)
-
-
-def _union(spans: Sequence[Span]) -> tuple[Span, ...]:
-    """In order, those that overlap joined: windows share characters."""
-    joined: list[Span] = []
-    for span in sorted(spans, key=lambda span: (span.start, span.end)):
-        if joined and span.start < joined[-1].end:
-            joined[-1] = Span(joined[-1].start, max(joined[-1].end, span.end), joined[-1].category)
-        else:
-            joined.append(span)
-    return tuple(joined)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from guards.base import NO_CONTEXT, Action, Context, Failure, Outcome, Span, Verdict
 from guards.pseudonyms import Pseudonyms
-from guards.spans import Edited, redact, windows, without_overlaps
+from guards.spans import Edited, joined, redact, windows, without_overlaps
 
 
 def verdict(action, reason=""):
@@ -75,6 +75,11 @@ def test_a_redaction_that_cuts_into_an_earlier_one_takes_all_of_its_place():
 def test_overlaps_are_settled_for_the_first_and_longest():
     spans = [Span(3, 6, "b"), Span(0, 4, "a"), Span(0, 2, "c"), Span(6, 7, "d")]
     assert without_overlaps(spans) == (Span(0, 4, "a"), Span(6, 7, "d"))
+
+
+def test_overlaps_are_joined_under_the_first_ones_name():
+    spans = [Span(3, 6, "b"), Span(0, 4, "a"), Span(6, 7, "d"), Span(8, 8, "e")]
+    assert joined(spans) == (Span(0, 6, "a"), Span(6, 7, "d"))
 
 
 @given(st.text("ab \n", max_size=200), st.integers(10, 50), st.integers(1, 9))
