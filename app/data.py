@@ -66,11 +66,11 @@ def rejects(
     documents = workspace.current("documents")
     pages = workspace.version("pages", documents.manifest.inputs["pages"])
     every = (row for version in (pages, documents) for row in read_table(version.path / REJECTS, Reject))
-    found = list(islice((row for row in every if rule in (None, row.reason)), limit))
+    found = list(islice((row for row in every if rule in (None, row.rule)), limit))
     if as_json:
         show_json([vars(row) for row in found])
         return
-    cells = [(row.url, row.reason, row.detail, f"{row.score:g}", f"{row.threshold:g}") for row in found]
+    cells = [(row.url, row.rule, row.detail, f"{row.score:g}", f"{row.threshold:g}") for row in found]
     show_rows("Left out", ("url", "rule", "detail", "score", "threshold"), cells)
 
 

@@ -6,72 +6,24 @@ the start-up code of a stage read it. `configs/load.py` fills it from YAML, `--s
 
 from pathlib import Path
 from typing import Annotated, Literal, Self
-from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
-Positive = Annotated[int, Field(ge=1)]
-
-
-class Section(BaseModel):
-    """A branch of the tree: immutable, and closed to unknown keys."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, protected_namespaces=())
+from configs.clean import CleanSettings
+from configs.dedup import DedupSettings
+from configs.examples import ExampleSettings
+from configs.section import Fraction, Positive, Section
+from configs.source import SourceSettings
 
 
-class SourceSettings(Section):
-    """Where the documents come from, and how politely they are fetched."""
+class WorkSettings(Section):
+    """How the stages of ingest use the machine, or several."""
 
-    site: str | None = None
-    """Start URL of a website; pages on the same host, below any depth limit, are read."""
-    folder: Path | None = None
-    """A local folder of HTML, Markdown, reStructuredText, plain text or PDF files, read instead of a site."""
-    max_pages: Positive = 5000
-    """Stop after this many pages or files."""
-    max_depth: Annotated[int, Field(ge=0)] = 20
-    """Links followed from the start page."""
-    max_page_mb: Annotated[float, Field(gt=0)] = 10.0
-    """Pages or files that are larger once decoded (in MB) are rejected unread."""
-    delay_s: Annotated[float, Field(ge=0)] = 0.1
-    """Politeness: seconds between the starts of two requests; a longer Crawl-delay in robots.txt wins."""
-    concurrency: Annotated[int, Field(ge=1, le=64)] = 4
-    """Requests under way at once."""
-    timeout_s: Annotated[float, Field(gt=0)] = 20.0
-    """Seconds without progress after which a request is given up."""
-    retries: Annotated[int, Field(ge=0, le=10)] = 2
-    """Further tries after a network error, 408, 425, 429, 500 or 502 to 504, with exponential back-off."""
-    robots: bool = True
-    """Obey robots.txt (RFC 9309)."""
-    user_agent: str = "wellread/0.1 (documentation reader; obeys robots.txt)"
-    """Sent with every request, and matched against robots.txt."""
-    allow_private: bool = False
-    """Permit loopback, private and link-local addresses, which are refused otherwise, on redirects too."""
-
-    @field_validator("site")
-    @classmethod
-    def _is_http_url(cls, value: str | None) -> str | None:
-        if value is None:
-            return None
-        parts = urlsplit(value)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("give a full address such as https://example.org/docs/")
-        return value
-
-    @model_validator(mode="after")
-    def _one_source(self) -> Self:
-        if self.site and self.folder:
-            raise ValueError("set either source.site or source.folder, not both")
-        return self
-
-
-class CleanSettings(Section):
-    """Which documents are kept."""
-
-    min_words: Annotated[int, Field(ge=0)] = 15
-    """Documents with fewer words are rejected (`too_short`)."""
-    min_letter_share: Fraction = 0.5
-    """Documents with a smaller share of letters among their non-space characters are rejected (`not_prose`)."""
+    executor: Literal["local", "ray"] = "local"
+    """`local`: processes on this machine. `ray`: tasks of Ray Data, on the cluster that RAY_ADDRESS names or a local
+    one; needs the extra `ray`, and `root` on storage that all its machines see."""
+    workers: Annotated[int, Field(ge=0)] = 0
+    """Processes at once; 0 takes as many as there are cores."""
 
 
 class ChunkSettings(Section):
@@ -98,19 +50,6 @@ class EmbedSettings(Section):
     """Texts embedded at once."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto` takes a GPU when there is one."""
-
-
-class ExampleSettings(Section):
-    """Training and evaluation examples made from the documents."""
-
-    max_examples: Positive = 2000
-    """Upper limit over all documents, answerable and unanswerable together."""
-    passages: Annotated[int, Field(ge=1, le=10)] = 3
-    """Passages shown in an example's prompt: the right one (if any) and distractors from the index."""
-    unanswerable_share: Fraction = 0.15
-    """Share of examples whose passages do not hold the answer, and whose answer says so."""
-    holdout_share: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.2
-    """Share of documents (never single rows) kept for evaluation."""
 
 
 class ModelSettings(Section):
@@ -254,6 +193,10 @@ class Config(Section):
     """Where the documents come from."""
     clean: CleanSettings = CleanSettings()
     """Which documents are kept."""
+    dedup: DedupSettings = DedupSettings()
+    """Which documents repeat others."""
+    work: WorkSettings = WorkSettings()
+    """How the stages of ingest use the machine, or several."""
     chunk: ChunkSettings = ChunkSettings()
     """How documents are cut into passages."""
     embed: EmbedSettings = EmbedSettings()

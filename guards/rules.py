@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import Field
 
 from configs.errors import ConfigError
-from configs.schema import Fraction, Positive, Section
+from configs.section import Fraction, Positive, Section
 from guards.base import Action, Guard
 
 Embed = Callable[[Sequence[str]], np.ndarray]

@@ -193,7 +193,7 @@ class _Crawl:
                 await self._visit(wave, fetcher)
         if not self._pages:
             reject = next(self._frontier.rejects())
-            raise self._unusable(reject.reason, reject.detail)
+            raise self._unusable(reject.rule, reject.detail)
         if self._unanswered >= GONE_AT_END:
             self._give_up()
         if unvisited := self._frontier.count("queued"):

@@ -116,7 +116,7 @@ class Frontier:
         """Note why an address gave no page."""
         self._db.execute(
             "UPDATE entry SET status = 'rejected', reason = ?, detail = ?, score = ?, threshold = ? WHERE url = ?",
-            (reject.reason, reject.detail, reject.score, reject.threshold, reject.url),
+            (reject.rule, reject.detail, reject.score, reject.threshold, reject.url),
         )
 
     def requeue(self, reasons: tuple[str, ...]) -> None:

@@ -16,8 +16,10 @@ from itertools import islice
 from pathlib import Path
 
 from configs.artifacts import Made, Version, Workspace
+from configs.clean import CleanSettings
 from configs.errors import ArtifactError, ConfigError, SourceError
-from configs.schema import CleanSettings, Config, SourceSettings
+from configs.schema import Config
+from configs.source import SourceSettings
 from guards.base import Verdict
 from guards.policy import load_policy
 from guards.stage import Stage
@@ -185,7 +187,7 @@ def _make_documents(pages: Version, folder: Path, clean: CleanSettings, stage: S
 
     kept = write_table(folder / DOCUMENTS, keep(), Document)
     write_table(folder / REJECTS, rejects, Reject)
-    reasons = Counter(f"rejected_{reject.reason}" for reject in rejects)
+    reasons = Counter(f"rejected_{reject.rule}" for reject in rejects)
     return Made(counts={"documents": kept, **dict(sorted((counts + reasons).items())), "redacted": counts["redacted"]})
 
 

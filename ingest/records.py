@@ -29,6 +29,11 @@ class Page:
         content_type: media type without parameters, in lower case; `text/html`, `text/markdown`, `application/pdf`, ...
         charset: the charset that the sender declared, or an empty string.
         body: the decoded (uncompressed) bytes.
+        fetched_at: when this body was first found; finding the same again does not change it.
+        etag, last_modified: what the server sent to ask for changes with (RFC 9110 section 8.8), or empty.
+        crawl: number of the run over this source, counting from 1, that first found this body. Of two documents with
+            the same text the one of the lower number is the older.
+        missing: runs in a row, up to the last, in which the page was not there any more.
     """
 
     url: str
@@ -36,6 +41,10 @@ class Page:
     charset: str
     body: bytes
     fetched_at: datetime
+    etag: str = ""
+    last_modified: str = ""
+    crawl: int = 1
+    missing: int = 0
 
 
 @dataclass(frozen=True)
@@ -56,13 +65,23 @@ class Section:
 
 @dataclass(frozen=True)
 class Document:
-    """The readable text of one page, with its heading tree in document order."""
+    """The readable text of one page, with its heading tree in document order.
+
+    Attributes:
+        id: of the url and the text.
+        language: ISO 639-1 code: what the page declares until `ingest.language` has read it; empty when unknown.
+        date: when it was published or last changed, as the page says, `YYYY-MM-DD`; empty when it does not say.
+        crawl: as of its page.
+    """
 
     id: str
     url: str
     title: str
     text: str
     sections: tuple[Section, ...]
+    language: str = ""
+    date: str = ""
+    crawl: int = 1
 
 
 @dataclass(frozen=True)
@@ -115,13 +134,41 @@ class Example:
 
 @dataclass(frozen=True)
 class Reject:
-    """Something that was left out, and why."""
+    """Something that was left out, and why.
+
+    Attributes:
+        rule: what refused it, by a name that stays: `http_404`, `robots`, `gopher_quality`, `near_duplicate`, ...
+        detail: the reason in plain words.
+        score, threshold: the rule's own figures; 0 where it has none.
+        matched: the address of the older document that a duplicate repeats.
+        sample: the beginning of the text; empty where a guard refused it, since that may be why.
+    """
 
     url: str
-    reason: str
+    rule: str
     detail: str
-    score: float
-    threshold: float
+    score: float = 0.0
+    threshold: float = 0.0
+    matched: str = ""
+    sample: str = ""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a stage made of one row of its input: documents that go on, and what was left out.
+
+    Attributes:
+        url: of the page.
+        key: hash of all that the outcome depends on besides the stage's settings; the same again is not worked out
+            again.
+        counts: what is reported of it, as `name=number` entries.
+    """
+
+    url: str
+    key: str
+    documents: tuple[Document, ...]
+    rejects: tuple[Reject, ...]
+    counts: tuple[str, ...] = ()
 
 
 Record = TypeVar("Record")

@@ -6,7 +6,8 @@ import pytest
 
 from configs.errors import ConfigError
 from configs.load import SHIPPED, load_config
-from configs.schema import Config, Section
+from configs.schema import Config
+from configs.section import Section
 
 SHIPPED_FILES = sorted(SHIPPED.glob("*.yaml"))
 

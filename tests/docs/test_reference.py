@@ -7,7 +7,8 @@ import pytest
 import typer
 from pydantic import BaseModel, ConfigDict, Field
 
-from configs.schema import Config, Section
+from configs.schema import Config
+from configs.section import Section
 from docs.generate import cli_reference, settings_reference
 
 

@@ -66,12 +66,12 @@ def test_section_texts_are_redacted_as_they_would_be_alone(words):
 def test_a_document_that_a_guard_blocks_is_rejected_with_its_reason():
     stage = Stage([Rule(PatternGuard("forbidden", Action.BLOCK, "words"))])
     guarded = guard_document(document("u", "T", (1, "A forbidden heading", "Text.")), stage)
-    assert (guarded.document, guarded.reject.reason, guarded.reject.detail) == (None, "words", "found")
+    assert (guarded.document, guarded.reject.rule, guarded.reject.detail) == (None, "words", "found")
 
 
 def test_a_document_whose_check_broke_is_rejected_as_such():
     guarded = guard_document(document("u", "T", (1, "H", "Text.")), Stage([Rule(BrokenGuard())]))
-    assert (guarded.reject.reason, guarded.reject.detail) == ("guard_failed", "broken: RuntimeError")
+    assert (guarded.reject.rule, guarded.reject.detail) == ("guard_failed", "broken: RuntimeError")
 
 
 def test_flags_are_counted_once_a_document():

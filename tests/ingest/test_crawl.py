@@ -42,7 +42,7 @@ def pages_in(folder: Path) -> dict[str, bytes]:
 
 
 def rejects_in(folder: Path) -> dict[str, str]:
-    return {found.url: found.reason for found in read_table(folder / "rejects.parquet", Reject)}
+    return {found.url: found.rule for found in read_table(folder / "rejects.parquet", Reject)}
 
 
 def paths_of(site: Site, urls: Any) -> set[str]:
@@ -176,7 +176,7 @@ def test_oversized_pages_are_rejected_unread(site_of: Serve, tmp_path: Path, ans
     run(site.url, tmp_path)
 
     (reject,) = read_table(tmp_path / "rejects.parquet", Reject)
-    assert (reject.reason, reject.threshold) == ("too_large", 100_000)
+    assert (reject.rule, reject.threshold) == ("too_large", 100_000)
     assert reject.score > 100_000
 
 

@@ -24,7 +24,7 @@ def read(body: bytes | str, kind: str = "text/html", charset: str = "", url: str
 def refused(body: bytes, kind: str = "text/html") -> str:
     found = extract(Page(URL, kind, "", body, datetime.now(UTC)))
     assert isinstance(found, Reject)
-    return found.reason
+    return found.rule
 
 
 def sections(document: Document) -> list[tuple[int, str, str]]:
@@ -275,4 +275,4 @@ def test_a_reader_that_breaks_rejects_its_page_only(monkeypatch: pytest.MonkeyPa
     monkeypatch.setitem(READERS, "text/html", broken)
     result = extract(Page("https://x.org/", "text/html", "", b"<p>text</p>", datetime.now(UTC)))
     assert isinstance(result, Reject)
-    assert (result.reason, result.detail) == ("reader_failed", "RecursionError")
+    assert (result.rule, result.detail) == ("reader_failed", "RecursionError")

@@ -37,7 +37,7 @@ def folder_small(tmp_path: Path) -> Path:
 def read(root: Path, out: Path) -> tuple[dict[str, Page], dict[str, str]]:
     pages = {page.url.removeprefix(root.as_uri()): page for page in read_table(out / "pages.parquet", Page)}
     rejects = read_table(out / "rejects.parquet", Reject)
-    return pages, {reject.url.removeprefix(root.as_uri()): reject.reason for reject in rejects}
+    return pages, {reject.url.removeprefix(root.as_uri()): reject.rule for reject in rejects}
 
 
 def test_reads_documents_and_rejects_the_rest_with_reasons(folder_small: Path, tmp_path: Path) -> None:

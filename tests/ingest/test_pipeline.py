@@ -59,7 +59,7 @@ def test_a_site_becomes_chunks_and_everything_left_out_has_a_reason(tmp_path, si
         "Workshop",
         *(topic.title() for topic in TOPICS),
     }
-    reasons = {reject.url.rpartition("/")[2]: reject.reason for reject in rows(config, "documents", REJECTS, Reject)}
+    reasons = {reject.url.rpartition("/")[2]: reject.rule for reject in rows(config, "documents", REJECTS, Reject)}
     assert reasons == {"pump.html": "duplicate", "short.html": "too_short"}
     assert [r.url.rpartition("/")[2] for r in rows(config, "pages", REJECTS, Reject)] == ["gone.html"]
     texts = [chunk.text for chunk in rows(config, "chunks", "chunks.parquet", Chunk)]
@@ -123,7 +123,7 @@ def test_when_nothing_is_kept_the_reasons_are_counted_and_can_be_looked_at(tmp_p
     config = configured(tmp_path, f"source.site={site.url}")
     with pytest.raises(SourceError, match=r"none of the 1 pages.*too_short 1.*wellread data rejects"):
         run_ingest(config, quiet)
-    assert [reject.reason for reject in rows(config, "documents", REJECTS, Reject)] == ["too_short"]
+    assert [reject.rule for reject in rows(config, "documents", REJECTS, Reject)] == ["too_short"]
 
 
 def test_stages_out_of_order_say_which_comes_first(tmp_path):
