@@ -169,7 +169,10 @@ def _read(file: Path) -> dict[str, list[tuple[str, GuardRule]]]:
     remedy = f"Edit {file}"
     for key in tree.keys() - {"description", "stages"}:
         raise ConfigError(unknown(f"key {key}", key, ("description", "stages")), remedy)
-    stages = tree.get("stages") or {}
+    if "stages" not in tree:
+        # An editor that has emptied a file and not yet written it must not switch every guard off.
+        raise ConfigError(f"{file} has no stages", f"{remedy}, or name the preset off")
+    stages = tree["stages"] or {}
     if not isinstance(stages, dict):
         raise ConfigError(f"stages = {stages!r} is not a mapping of stages to lists of guards", remedy)
     for key in stages.keys() - set(STAGES):

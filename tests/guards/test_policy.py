@@ -19,10 +19,12 @@ BLOCKS = "stages: {input: [{guard: pii, action: block}]}"
 def policy_file(tmp_path):
     def write(text):
         file = tmp_path / "policy.yaml"
-        file.write_text(text)
-        # Two writes within a tick of the file system's clock would look like one.
+        fresh = tmp_path / "fresh.yaml"
+        fresh.write_text(text)
+        # Two writes within a tick of the file system's clock would look like one, and one seen half done like two.
         write.count += 1
-        os.utime(file, ns=(write.count, write.count))
+        os.utime(fresh, ns=(write.count, write.count))
+        fresh.replace(file)
         return str(file)
 
     write.count = 0
@@ -58,6 +60,7 @@ def test_names_come_back_to_the_asker_only(policy_file):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
+        ("", "has no stages"),
         ("stages: {inputs: []}", "unknown stage inputs: did you mean 'input'?"),
         ("stage: {}", "unknown key stage: did you mean 'stages'?"),
         ("stages: [pii]", "is not a mapping of stages"),
