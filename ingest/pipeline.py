@@ -1,6 +1,6 @@
 """The offline stages of this room, each from the settings to one version:
 
-    run_ingest     site or folder -> pages -> documents -> chunks
+    run_ingest     site or folder -> pages -> extracted -> cleaned -> documents -> chunks
     run_index      chunks -> index
     run_examples   index -> examples
 
@@ -9,33 +9,31 @@ Only these functions read the settings tree; what they call takes plain values.
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from configs.artifacts import Made, Version, Workspace
-from configs.clean import CleanSettings
 from configs.errors import ArtifactError, ConfigError, SourceError
 from configs.schema import Config
 from configs.source import SourceSettings
-from guards.base import Verdict
 from guards.policy import load_policy
-from guards.stage import Stage
-from ingest.chunk import chunk_document
+from ingest.corpus import DOCUMENTS, REJECTS, make_corpus
 from ingest.crawl import crawl
-from ingest.dedup import ExactDedup
 from ingest.embed import Embedder, load_embedder
 from ingest.examples import make_examples
-from ingest.extract import extract
-from ingest.filters import build_filters, first_refusal
+from ingest.executor import Executor, executor_of
 from ingest.folder import read_folder
-from ingest.guard import guard_document
 from ingest.index import CHUNKS, Index, build_index
-from ingest.records import Chunk, Document, Example, Page, Reject, column, read_table, stable_id, write_table
+from ingest.parts import GROUP_ROWS, Step, forget_parts, run_parts
+from ingest.records import Chunk, Example, Outcome, read_table, write_table
+from ingest.steps import OUTCOMES, Clean, CutUp, Extract, write_cuts
 
-PAGES, DOCUMENTS, EXAMPLES, REJECTS = "pages.parquet", "documents.parquet", "examples.parquet", "rejects.parquet"
+__all__ = ["DOCUMENTS", "REJECTS", "questions", "run_examples", "run_index", "run_ingest"]
+
+PAGES, EXAMPLES = "pages.parquet", "examples.parquet"
 
 Progress = Callable[[str, int, int | None], None]
 
@@ -46,32 +44,26 @@ def run_ingest(config: Config, progress: Progress) -> Version:
     """Read the configured source into chunks.
 
     Raises:
-        ConfigError: no source is set.
+        ConfigError: no source is set, or the policy is wrong.
         SourceError: the source cannot be read, or nothing of it is worth keeping.
     """
     workspace = Workspace(config.root)
     # A mistake in it is told before anything is read.
     policy = load_policy(config.guards.policy, only=["document"])
+    executor = executor_of(config.work.executor, config.work.workers)
     pages = _read_source(workspace, config.source, progress)
-    documents = workspace.build(
-        "documents",
-        lambda folder: _make_documents(pages, folder, config.clean, policy.stage("document"), progress),
-        inputs={"pages": pages.id},
-        settings={**config.clean.model_dump(mode="json"), "policy": policy.version},
-    )
+    extracted = _outcomes(workspace, "extracted", Extract(), pages, PAGES, {}, executor, progress)
+    settings = {**config.clean.model_dump(mode="json"), "policy": policy.version}
+    clean = Clean(config.clean.min_words, config.clean.min_letter_share, config.guards.policy)
+    cleaned = _outcomes(workspace, "cleaned", clean, extracted, OUTCOMES, settings, executor, progress)
+    documents = _documents(workspace, cleaned, progress)
     if not documents.manifest.counts["documents"]:
         reasons = ", ".join(f"{name} {count}" for name, count in _reject_counts(documents).items())
         raise SourceError(
             f"none of the {pages.manifest.counts['pages']} pages read was kept ({reasons})",
             "`wellread data rejects` says why; the limits are under clean, and pages that scripts fill are empty",
         )
-    embedder = _embedder(config)
-    return workspace.build(
-        "chunks",
-        lambda folder: _make_chunks(documents, folder, embedder, config, progress),
-        inputs={"documents": documents.id},
-        settings={**config.chunk.model_dump(mode="json"), "embedder": embedder.name},
-    )
+    return _chunks(workspace, documents, config, executor, progress)
 
 
 def run_index(config: Config, progress: Progress) -> Version:
@@ -172,76 +164,74 @@ def _read_folder(folder: Path, source: SourceSettings, progress: Progress, out: 
     return read_folder(folder, out, max_pages=source.max_pages, max_page_bytes=max_page_bytes, progress=progress)
 
 
-def _make_documents(pages: Version, folder: Path, clean: CleanSettings, stage: Stage, progress: Progress) -> Made:
-    rejects: list[Reject] = []
-    counts = Counter(redacted=0)
+def _outcomes(
+    workspace: Workspace,
+    stage: str,
+    step: Step[Any, Outcome],
+    source: Version,
+    table: str,
+    settings: Mapping[str, Any],
+    executor: Executor,
+    progress: Progress,
+) -> Version:
+    """One stage that goes row by row; what has not changed since the previous version is taken over from it."""
+    previous = workspace.previous(stage, settings, logic=step.logic)
 
-    def keep() -> Iterator[Document]:
-        for document in _kept(_extracted(pages, rejects, progress), clean, rejects):
-            guarded = guard_document(document, stage)
-            counts.update(guarded.counts)
-            if guarded.document is not None:
-                yield guarded.document
-            if guarded.reject is not None:
-                rejects.append(guarded.reject)
+    def make(folder: Path) -> Made:
+        results = run_parts(
+            step,
+            source.path / table,
+            folder,
+            previous=previous.path if previous else None,
+            executor=executor,
+            progress=partial(progress, f"{stage.removesuffix('ed')}ing"),
+        )
+        counts = Counter(documents=0, rejected=0)
 
-    kept = write_table(folder / DOCUMENTS, keep(), Document)
-    write_table(folder / REJECTS, rejects, Reject)
-    reasons = Counter(f"rejected_{reject.rule}" for reject in rejects)
-    return Made(counts={"documents": kept, **dict(sorted((counts + reasons).items())), "redacted": counts["redacted"]})
+        def counting() -> Iterator[Outcome]:
+            for outcome in results:
+                counts.update(documents=len(outcome.documents), rejected=len(outcome.rejects))
+                yield outcome
 
+        write_table(folder / OUTCOMES, counting(), Outcome, batch=GROUP_ROWS)
+        forget_parts(folder)
+        return Made(counts=counts)
 
-def _extracted(pages: Version, rejects: list[Reject], progress: Progress) -> Iterator[Document]:
-    total = pages.manifest.counts["pages"]
-    taken = set(column(pages.path / PAGES, "url"))
-    for done, page in enumerate(read_table(pages.path / PAGES, Page), 1):
-        result = extract(page)
-        progress("extracting", done, total)
-        if isinstance(result, Reject):
-            rejects.append(result)
-        else:
-            yield _at_own_address(result, page.url, taken)
-
-
-def _at_own_address(document: Document, url: str, taken: set[str]) -> Document:
-    """The document at the canonical address that its page names, unless another page is there or claims it, too:
-    sites that name their home page on every page are common, and a citation must lead to the text that it quotes."""
-    if document.url == url:
-        return document
-    if document.url in taken:
-        return replace(document, url=url, id=stable_id(url, document.text))
-    taken.add(document.url)
-    return document
+    inputs = {source.manifest.stage: source.id}
+    return workspace.build(stage, make, inputs=inputs, settings=settings, logic=step.logic, resumable=True)
 
 
-def _kept(documents: Iterable[Document], clean: CleanSettings, rejects: list[Reject]) -> Iterator[Document]:
-    filters = build_filters(min_words=clean.min_words, min_letter_share=clean.min_letter_share)
-    dedup = ExactDedup()
-    for document in documents:
-        if refusal := first_refusal(document, filters):
-            rejects.append(_reject(document, refusal))
-        elif original := dedup.duplicate_of(document):
-            rejects.append(Reject(document.url, "duplicate", f"same text as {original}", 1.0, 1.0))
-        else:
-            yield document
+def _documents(workspace: Workspace, cleaned: Version, progress: Progress) -> Version:
+    total = cleaned.manifest.counts["documents"]
+
+    def make(folder: Path) -> Made:
+        return make_corpus(cleaned.path, folder, progress=lambda done: progress("comparing", done, total))
+
+    return workspace.build("documents", make, inputs={"cleaned": cleaned.id}, settings={})
 
 
-def _reject(document: Document, verdict: Verdict) -> Reject:
-    return Reject(document.url, verdict.category, verdict.reason, verdict.score, verdict.threshold)
+def _chunks(
+    workspace: Workspace, documents: Version, config: Config, executor: Executor, progress: Progress
+) -> Version:
+    settings = {**config.chunk.model_dump(mode="json"), "embedder": config.embed.model}
+    previous = workspace.previous("chunks", settings, logic=CutUp.logic)
+    step = CutUp(config.embed.model, config.chunk.max_tokens, config.chunk.min_tokens)
 
+    def make(folder: Path) -> Made:
+        cuts = run_parts(
+            step,
+            documents.path / DOCUMENTS,
+            folder,
+            previous=previous.path if previous else None,
+            executor=executor,
+            progress=partial(progress, "chunking"),
+        )
+        made = write_cuts(folder, cuts)
+        forget_parts(folder)
+        return made
 
-def _make_chunks(documents: Version, folder: Path, embedder: Embedder, config: Config, progress: Progress) -> Made:
-    total = documents.manifest.counts["documents"]
-    max_tokens = min(config.chunk.max_tokens, embedder.max_tokens)
-
-    def chunks() -> Iterator[Chunk]:
-        for done, document in enumerate(read_table(documents.path / DOCUMENTS, Document), 1):
-            yield from chunk_document(
-                document, embedder.count_tokens, max_tokens=max_tokens, min_tokens=config.chunk.min_tokens
-            )
-            progress("chunking", done, total)
-
-    return Made(counts={"documents": total, "chunks": write_table(folder / CHUNKS, chunks(), Chunk)})
+    inputs = {"documents": documents.id}
+    return workspace.build("chunks", make, inputs=inputs, settings=settings, logic=CutUp.logic, resumable=True)
 
 
 def _embedder(config: Config) -> Embedder:

@@ -1,10 +1,11 @@
 """Small real documents and a word-hash embedder: fast, deterministic, and enough to tell texts apart."""
 
 import hashlib
+from datetime import UTC, datetime
 
 import numpy as np
 
-from ingest.records import Document, Section, stable_id
+from ingest.records import Document, Page, Section, stable_id, write_table
 
 
 def document(url="https://x.org/a", title="Guide", *parts):
@@ -34,3 +35,15 @@ class WordHashEmbedder:
 
     def count_tokens(self, text):
         return len(text.split())
+
+
+def page_table(path, count, text="Pump {0} moves {0} litres a minute."):
+    """Write that many pages, sorted by url. Returns the path."""
+    fetched_at = datetime(2026, 1, 1, tzinfo=UTC)
+    bodies = (f"<main><h1>Pump {number}</h1><p>{text.format(number)}</p></main>" for number in range(count))
+    pages = (
+        Page(f"https://x.org/{number:05}", "text/html", "", body.encode(), fetched_at)
+        for number, body in enumerate(bodies)
+    )
+    write_table(path, pages, Page, batch=32)
+    return path
