@@ -30,6 +30,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from configs.errors import ArtifactError
@@ -214,9 +216,13 @@ class Workspace:
         return sorted(found, key=lambda version: version.manifest.created)
 
     def previous(self, stage: str, settings: Mapping[str, Any], *, logic: int = 1) -> Version | None:
-        """The newest version that the same work made from any inputs; what has not changed is taken over from it."""
+        """The version from which the same work takes over what has not changed: the current one, else the newest."""
         work = work_of(stage, settings, logic)
-        return next((version for version in reversed(self.versions(stage)) if version.manifest.work == work), None)
+        same = [version for version in self.versions(stage) if version.manifest.work == work]
+        pointer = self.root / stage / "current"
+        current = pointer.read_text().strip() if pointer.exists() else ""
+        # A source that is again as it was leads back to an older version.
+        return next((version for version in same if version.id == current), same[-1] if same else None)
 
     def _made_before(self, stage: str, key: str) -> str | None:
         home = self.root / stage
@@ -241,6 +247,14 @@ def fingerprint_of(*files: Path) -> str:
         with path.open("rb") as file:
             total.update(hashlib.file_digest(file, "sha256").digest())
     return total.hexdigest()
+
+
+def save_array(path: Path, array: NDArray[Any]) -> None:
+    """Write an array as `.npy`, so that it is there whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with temporary.open("wb") as out:
+        np.save(out, array, allow_pickle=False)
+    os.replace(temporary, path)
 
 
 def write_text_atomic(path: Path, text: str) -> None:

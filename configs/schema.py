@@ -7,7 +7,7 @@ the start-up code of a stage read it. `configs/load.py` fills it from YAML, `--s
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from configs.clean import CleanSettings
 from configs.dedup import DedupSettings
@@ -151,6 +151,12 @@ class GuardSettings(Section):
     policy: str = "balanced"
     """A preset (`strict`, `balanced`, `off`) or a YAML file that says which guards run at which stage, and what each
     does. A running server reads the file again when it changes."""
+
+    @field_validator("policy", mode="before")
+    @classmethod
+    def _off_is_a_name(cls, value: object) -> object:
+        # YAML reads a bare `off` as false.
+        return "off" if value is False else value
 
 
 class ServeSettings(Section):

@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -19,6 +20,8 @@ from configs.errors import ArtifactError
 
 # Tasks handed to the pool ahead of those at work.
 AHEAD = 2
+# Seconds of work from which on starting processes pays: importing what cleaning needs takes two of them a few.
+WORTH_S = 8.0
 
 
 class Task(Protocol):
@@ -43,10 +46,15 @@ class Here:
 
 
 class Processes:
-    """In `workers` processes of this machine. A single task runs here: a process takes seconds to start."""
+    """In `workers` processes of this machine, once that is worth it.
 
-    def __init__(self, workers: int) -> None:
+    A process takes seconds to start and to load what the tasks need. So the first tasks run here, until their pace says
+    that the rest would take longer than `worth_s`.
+    """
+
+    def __init__(self, workers: int, *, worth_s: float = WORTH_S) -> None:
         self._workers = workers
+        self._worth_s = worth_s
 
     def run(self, tasks: Sequence[Task]) -> Iterator[int]:
         """See `Executor.run`.
@@ -54,10 +62,20 @@ class Processes:
         Raises:
             ArtifactError: a process died, most likely for want of memory.
         """
-        workers = min(self._workers, len(tasks))
-        if workers < 2:
+        if self._workers < 2:
             yield from Here().run(tasks)
             return
+        started = time.monotonic()
+        for number, task in enumerate(tasks):
+            left = len(tasks) - number
+            pace = (time.monotonic() - started) / number if number else 0.0
+            if left > 1 and (number or not self._worth_s) and pace * left >= self._worth_s:
+                yield from self._in_processes(tasks[number:])
+                return
+            yield task.run()
+
+    def _in_processes(self, tasks: Sequence[Task]) -> Iterator[int]:
+        workers = min(self._workers, len(tasks))
         # Forked children would inherit the locks of libraries whose threads they don't.
         context = multiprocessing.get_context("spawn")
         watched, held = context.Pipe(duplex=False)

@@ -1,5 +1,7 @@
 """One address in, its body (or a redirect, or the reason why not) out; politely, and never more than was asked for.
 
+A known body is asked for on the condition that it has changed (RFC 9110 section 13), and may come back `Unchanged`.
+
 Bodies are decoded here, chunk by chunk, with a limit on the decoded bytes: what is larger is given up unread, and a
 compression bomb costs no more memory than the limit. Redirects are returned, never followed: the caller has to check
 the new address first.
@@ -12,6 +14,7 @@ import asyncio
 import email.utils
 import logging
 import random
+import re
 import zlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -30,15 +33,35 @@ SLOWEST = 15
 FIRST_BACKOFF_S = 0.5
 MAX_BACKOFF_S = 60.0
 RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
+MAX_VALIDATOR = 500
+MAX_DRAINED = 65_536
+_LINK = re.compile(r"<([^<>]{1,2000})>[^<>,]*?;\s*rel\s*=\s*\"?([a-z :/.-]+)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Fetched:
-    """A body, decoded from its transfer form; `content_type` and `charset` are as in `Page`."""
+    """A body, decoded from its transfer form.
+
+    Attributes:
+        content_type, charset, etag, last_modified: as in `Page`.
+        tags: the X-Robots-Tag headers, joined by commas.
+        canonical: what a Link header names as canonical, as written, or empty.
+    """
 
     content_type: str
     charset: str
     body: bytes
+    etag: str = ""
+    last_modified: str = ""
+    tags: str = ""
+    canonical: str = ""
+
+
+@dataclass(frozen=True)
+class Unchanged:
+    """The body is the one that was known. `tags` is as in `Fetched`."""
+
+    tags: str = ""
 
 
 @dataclass(frozen=True)
@@ -60,7 +83,7 @@ class Failed:
     retry_after: float = 0.0
 
 
-Outcome = Fetched | Redirected | Failed
+Outcome = Fetched | Unchanged | Redirected | Failed
 
 
 class Pace:
@@ -82,62 +105,103 @@ class Pace:
         self._next = max(self._next, asyncio.get_running_loop().time() + seconds)
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """What is asked for besides the address.
+
+    Attributes:
+        any_type: bodies that are no documents are wanted, too.
+        max_bytes: instead of the fetcher's own limit, if not 0.
+        cut: of a body that is larger, the beginning is wanted.
+        etag, last_modified: of the body that is known, which need not be sent again.
+    """
+
+    any_type: bool = False
+    max_bytes: int = 0
+    cut: bool = False
+    etag: str = ""
+    last_modified: str = ""
+
+    def conditions(self) -> dict[str, str]:
+        """The headers that ask for nothing but a changed body."""
+        named = {"if-none-match": self.etag, "if-modified-since": self.last_modified}
+        return {name: value for name, value in named.items() if value}
+
+
+DOCUMENT = Wanted()
+
+
 class Fetcher:
-    """Fetches with one client at one pace.
+    """Fetches over one transport. No cookies are kept: what an address gives must not depend on what was asked before.
 
     Args:
-        client: decides on connections and headers; must not follow redirects.
+        transport: makes the connections.
+        user_agent: is sent with every request.
         max_bytes: largest decoded body.
         timeout_s: seconds without progress after which a request is given up.
         retries: further tries after network errors, timeouts and the statuses in `RETRIED`.
     """
 
     def __init__(
-        self, client: httpx.AsyncClient, pace: Pace, *, max_bytes: int, timeout_s: float, retries: int
+        self,
+        transport: httpx.AsyncBaseTransport,
+        *,
+        user_agent: str,
+        max_bytes: int,
+        timeout_s: float,
+        retries: int,
     ) -> None:
-        self._client = client
-        self._pace = pace
+        self._transport = transport
+        # Content codings: only those whose decoded size can be bounded while decoding.
+        accept = {"accept": "text/html, */*;q=0.5", "accept-encoding": "gzip, deflate"}
+        self._headers = {"user-agent": user_agent, **accept}
+        self._extensions = {"timeout": httpx.Timeout(timeout_s).as_dict()}
         self._max_bytes = max_bytes
         self._timeout_s = timeout_s
         self._retries = retries
 
-    async def get(self, url: str, *, any_type: bool = False) -> Outcome:
-        """Fetch an address, with retries.
-
-        Args:
-            any_type: accept bodies that are no documents, too.
-        """
+    async def get(self, url: str, pace: Pace, wanted: Wanted = DOCUMENT) -> Outcome:
+        """Fetch an address at its host's pace, with retries."""
         for attempt in range(self._retries + 1):
-            await self._pace.turn()
-            outcome = await self._attempt(url, any_type=any_type)
+            await pace.turn()
+            outcome = await self._attempt(url, wanted)
             if not isinstance(outcome, Failed) or not outcome.transient or attempt == self._retries:
                 break
             backoff = FIRST_BACKOFF_S * 2**attempt * random.uniform(1.0, 1.25)
             wait = min(max(outcome.retry_after, backoff), MAX_BACKOFF_S)
             logger.info("%s: %s; trying again in %.1f s", url, outcome.detail, wait)
             if outcome.retry_after:
-                self._pace.hold(wait)
+                pace.hold(wait)
             await asyncio.sleep(wait)
         return outcome
 
-    async def _attempt(self, url: str, *, any_type: bool) -> Outcome:
+    async def _attempt(self, url: str, wanted: Wanted) -> Outcome:
         try:
-            async with asyncio.timeout(SLOWEST * self._timeout_s), self._client.stream("GET", url) as response:
-                return await self._read(url, response, any_type=any_type)
+            headers = self._headers | wanted.conditions()
+            request = httpx.Request("GET", url, headers=headers, extensions=self._extensions)
+            async with asyncio.timeout(SLOWEST * self._timeout_s):
+                response = await self._transport.handle_async_request(request)
+                try:
+                    outcome = await self._read(url, response, wanted)
+                    await _drain(response)
+                finally:
+                    await response.aclose()
+                return outcome
         except PrivateAddressError as error:
             return Failed("private_address", str(error))
         except (TimeoutError, httpcore.TimeoutException) as error:
             return Failed("timeout", str(error) or f"no progress for {self._timeout_s:g} s", transient=True)
         except (httpcore.NetworkError, httpcore.ProtocolError, OSError) as error:
             return Failed("network", str(error) or type(error).__name__, transient=True)
-        # httpx builds the request that a redirect asks for even when it is told not to follow, and refuses bad targets.
         except (httpx.HTTPError, httpx.InvalidURL, httpcore.UnsupportedProtocol) as error:
             return Failed("bad_address", str(error))
 
-    async def _read(self, url: str, response: httpx.Response, *, any_type: bool) -> Outcome:
+    async def _read(self, url: str, response: httpx.Response, wanted: Wanted) -> Outcome:
         status = response.status_code
         if response.has_redirect_location:
             return Redirected(response.headers["location"])
+        if status == httpx.codes.NOT_MODIFIED and wanted.conditions():
+            return Unchanged(response.headers.get("x-robots-tag", ""))
         if not response.is_success:
             return Failed(
                 f"http_{status}",
@@ -146,29 +210,68 @@ class Fetcher:
                 retry_after=_retry_after(response.headers.get("retry-after", "")),
             )
         kind = media_type(response.headers.get("content-type", ""), urlsplit(url).path)
-        if kind not in READABLE and not any_type:
+        if kind not in READABLE and not wanted.any_type:
             return Failed("not_a_document", kind)
-        return await self._body(response, kind)
+        body = await self._body(response, wanted)
+        if isinstance(body, Failed):
+            return body
+        return Fetched(
+            kind,
+            response.charset_encoding or "",
+            body,
+            _short(response.headers.get("etag", "")),
+            _short(response.headers.get("last-modified", "")),
+            response.headers.get("x-robots-tag", ""),
+            _canonical(response.headers.get("link", "")),
+        )
 
-    async def _body(self, response: httpx.Response, kind: str) -> Outcome:
+    async def _body(self, response: httpx.Response, wanted: Wanted) -> bytes | Failed:
         coding = response.headers.get("content-encoding", "identity").strip().lower()
         if coding not in ("identity", "gzip", "x-gzip", "deflate"):
             return Failed("unknown_coding", coding)
+        most = wanted.max_bytes or self._max_bytes
         claimed = response.headers.get("content-length", "")
-        if claimed.isdecimal() and len(claimed) < 20 and int(claimed) > self._max_bytes:
-            return self._too_large(int(claimed))
+        if not wanted.cut and claimed.isdecimal() and len(claimed) < 20 and int(claimed) > most:
+            return _too_large(int(claimed), most)
         body = bytearray()
         try:
-            async for part in _decoded(response.aiter_raw(), coding, self._max_bytes + 1):
+            async for part in _decoded(response.aiter_raw(), coding, most + 1):
                 body += part
-                if len(body) > self._max_bytes:
-                    return self._too_large(len(body))
+                if len(body) > most:
+                    return bytes(body[:most]) if wanted.cut else _too_large(len(body), most)
         except zlib.error as error:
             return Failed("bad_coding", f"{coding}: {error}")
-        return Fetched(kind, response.charset_encoding or "", bytes(body))
+        return bytes(body)
 
-    def _too_large(self, size: int) -> Failed:
-        return Failed("too_large", f"{size} bytes or more", float(size), float(self._max_bytes))
+
+def _too_large(size: int, most: int) -> Failed:
+    return Failed("too_large", f"{size} bytes or more", float(size), float(most))
+
+
+def _short(value: str) -> str:
+    """A validator to send back; one that is absurdly long, or that no header may hold, is as good as none."""
+    return value if len(value) <= MAX_VALIDATOR and value.isascii() and value.isprintable() else ""
+
+
+def _canonical(link: str) -> str:
+    """The target that a Link header (RFC 8288) gives the relation `canonical`."""
+    return next((found[1] for found in _LINK.finditer(link) if "canonical" in found[2].lower().split()), "")
+
+
+async def _drain(response: httpx.Response) -> None:
+    """Read the little that an error or a redirect brings, since a connection with something unread is closed."""
+    if response.is_stream_consumed or not _is_short(response):
+        return
+    total = 0
+    async for part in response.aiter_raw():
+        total += len(part)
+        if total > MAX_DRAINED:
+            return
+
+
+def _is_short(response: httpx.Response) -> bool:
+    claimed = response.headers.get("content-length", "0")
+    return claimed.isdecimal() and len(claimed) < 20 and int(claimed) <= MAX_DRAINED
 
 
 async def _decoded(raw: AsyncIterator[bytes], coding: str, limit: int) -> AsyncIterator[bytes]:

@@ -5,6 +5,10 @@ In: a media type, a file name, or the first bytes. Out: one of the media types i
 
 from pathlib import PurePosixPath
 
+PDF = "application/pdf"
+DOCX = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
+NOTEBOOK = "application/x-ipynb+json"
+
 BY_EXTENSION = {
     ".html": "text/html",
     ".htm": "text/html",
@@ -13,9 +17,22 @@ BY_EXTENSION = {
     ".markdown": "text/markdown",
     ".txt": "text/plain",
     ".rst": "text/x-rst",
-    ".pdf": "application/pdf",
+    ".ipynb": NOTEBOOK,
+    ".pdf": PDF,
+    ".docx": DOCX,
 }
 READABLE = frozenset(BY_EXTENSION.values())
+# Formats of which the bytes are no text: `is_binary` has nothing to say about them.
+BINARY = frozenset((PDF, DOCX))
+
+_ALIASES = {
+    "text/x-markdown": "text/markdown",
+    "text/prs.fallenstein.rst": "text/x-rst",
+    "application/x-pdf": PDF,
+}
+_UNKNOWN = frozenset(("", "application/octet-stream", "binary/octet-stream"))
+# Servers deliver these under the type of their container as well.
+_CONTAINERS = {"application/zip": DOCX, "application/x-zip-compressed": DOCX, "application/json": NOTEBOOK}
 
 _SAMPLE = 4096
 _SIGNATURES = (b"PK\x03\x04", b"\x89PNG", b"GIF8", b"\xff\xd8\xff", b"\x7fELF", b"\x1f\x8b", b"Rar!", b"7z\xbc\xaf")
@@ -28,9 +45,20 @@ _MAX_CONTROL_SHARE = 0.03
 def media_type(declared: str, path: str) -> str:
     """The media type to read a body as: the declared one, or one from the file name when the sender did not know."""
     declared = declared.split(";")[0].strip().lower()
-    if declared in ("", "application/octet-stream", "binary/octet-stream"):
-        return BY_EXTENSION.get(PurePosixPath(path).suffix.lower(), declared or "application/octet-stream")
-    return {"text/x-markdown": "text/markdown", "text/prs.fallenstein.rst": "text/x-rst"}.get(declared, declared)
+    named = BY_EXTENSION.get(PurePosixPath(path).suffix.lower(), "")
+    if declared in _UNKNOWN:
+        return named or declared or "application/octet-stream"
+    if named and _CONTAINERS.get(declared) == named:
+        return named
+    return _ALIASES.get(declared, declared)
+
+
+def body_type(content_type: str, body: bytes) -> str:
+    """The media type that the bytes themselves show where they do, else the one given.
+
+    Servers label PDF files as anything; nothing else begins like them.
+    """
+    return PDF if body.startswith(b"%PDF-") else content_type
 
 
 def is_binary(body: bytes) -> bool:

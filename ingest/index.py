@@ -89,6 +89,12 @@ class Index:
         ]
 
 
+def read_vectors(folder: Path) -> Vectors:
+    """The vectors of an index version, float32 [chunks, dimensions], in the order of its chunks."""
+    vectors = faiss.read_index(str(folder / VECTORS))
+    return np.asarray(vectors.reconstruct_n(0, vectors.ntotal))
+
+
 def embedding_text(chunk: Chunk) -> str:
     """What is embedded for a chunk: its place in the document gives short passages the context they lack."""
     return f"{chunk.heading_path}\n{chunk.text}"

@@ -16,6 +16,8 @@ from typing import Any
 import httpcore
 import httpx
 
+from ingest.exact_stream import ExactStream
+
 Resolver = Callable[[str, int], Awaitable[list[str]]]
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
@@ -90,21 +92,24 @@ class CheckedBackend(httpcore.AsyncNetworkBackend):
             raise PrivateAddressError(f"{host} has the address {', '.join(addresses)}")
         for address in allowed[:-1]:
             try:
-                return await self._inner.connect_tcp(address, port, timeout, local_address, socket_options)
+                return await self._connect(address, port, timeout, local_address, socket_options)
             except (httpcore.ConnectError, httpcore.ConnectTimeout):
                 continue
-        return await self._inner.connect_tcp(allowed[-1], port, timeout, local_address, socket_options)
+        return await self._connect(allowed[-1], port, timeout, local_address, socket_options)
+
+    async def _connect(self, *where: Any) -> httpcore.AsyncNetworkStream:
+        return ExactStream(await self._inner.connect_tcp(*where))
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
 
 
 class CheckedTransport(httpx.AsyncBaseTransport):
-    """An httpx transport over a `CheckedBackend`. No proxy is ever used."""
+    """An httpx transport over a `CheckedBackend`; HTTP/2 where a TLS server offers it. No proxy is ever used."""
 
     def __init__(self, backend: httpcore.AsyncNetworkBackend, *, connections: int) -> None:
         self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=httpx.create_ssl_context(), max_connections=connections, network_backend=backend
+            ssl_context=httpx.create_ssl_context(), max_connections=connections, http2=True, network_backend=backend
         )
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:

@@ -43,10 +43,6 @@ class Step(Protocol[Row, Result]):
     """What is done to one row. Picklable; it may be called in another process, or on another machine."""
 
     @property
-    def logic(self) -> int:
-        """To be raised when the same row gives another result than before."""
-
-    @property
     def reads(self) -> type[Row]: ...
     @property
     def makes(self) -> type[Result]: ...

@@ -7,33 +7,52 @@
 Only these functions read the settings tree; what they call takes plain values.
 """
 
+import json
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from configs.artifacts import Made, Version, Workspace
+from configs.artifacts import Made, Version, Workspace, save_array
 from configs.errors import ArtifactError, ConfigError, SourceError
+from configs.examples import TeacherSettings
 from configs.schema import Config
 from configs.source import SourceSettings
 from guards.policy import load_policy
-from ingest.corpus import DOCUMENTS, REJECTS, make_corpus
+from ingest.boilerplate import repeated_lines
+from ingest.corpus import DOCUMENTS, REJECTS, Balance, Cleaned, Repeats, make_corpus
 from ingest.crawl import crawl
+from ingest.dedup.semantic import Semantic
 from ingest.embed import Embedder, load_embedder
-from ingest.examples import make_examples
+from ingest.examples.endpoint import Endpoint, api_key
+from ingest.examples.stage import EXAMPLES, REPLIES, Teacher, fill_examples, fingerprints
+from ingest.examples.teacher import Rules
 from ingest.executor import Executor, executor_of
+from ingest.files import read_files
 from ingest.folder import read_folder
-from ingest.index import CHUNKS, Index, build_index
+from ingest.index import CHUNKS, Index, build_index, read_vectors
 from ingest.parts import GROUP_ROWS, Step, forget_parts, run_parts
+from ingest.profile import profile_vectors, read_profile
 from ingest.records import Chunk, Example, Outcome, read_table, write_table
+from ingest.report import facts_of, write_report
 from ingest.steps import OUTCOMES, Clean, CutUp, Extract, write_cuts
 
-__all__ = ["DOCUMENTS", "REJECTS", "questions", "run_examples", "run_index", "run_ingest"]
+__all__ = ["DOCUMENTS", "EXAMPLES", "REJECTS", "questions", "run_examples", "run_index", "run_ingest"]
 
-PAGES, EXAMPLES = "pages.parquet", "examples.parquet"
+PAGES, REPORT, REPEATED = "pages.parquet", "report.html", "repeated.npy"
+
+# To be raised when a stage's code gives other output for the same input.
+LOGIC = {"extracted": 1, "cleaned": 1, "documents": 1, "chunks": 1, "examples": 2}
+
+ASKED_OF_A_CRAWL = {
+    *("max_pages", "max_depth", "max_per_path", "gone_after", "include", "exclude", "delay_s", "concurrency"),
+    *("timeout_s", "retries", "robots", "robots_tags", "sitemaps", "user_agent", "allow_private"),
+}
+# What decides how and how fast is read, not what.
+NOT_WHICH_PAGES = {"delay_s", "concurrency", "timeout_s", "retries", "allow_private"}
 
 Progress = Callable[[str, int, int | None], None]
 
@@ -47,23 +66,29 @@ def run_ingest(config: Config, progress: Progress) -> Version:
         ConfigError: no source is set, or the policy is wrong.
         SourceError: the source cannot be read, or nothing of it is worth keeping.
     """
-    workspace = Workspace(config.root)
-    # A mistake in it is told before anything is read.
-    policy = load_policy(config.guards.policy, only=["document"])
-    executor = executor_of(config.work.executor, config.work.workers)
-    pages = _read_source(workspace, config.source, progress)
-    extracted = _outcomes(workspace, "extracted", Extract(), pages, PAGES, {}, executor, progress)
-    settings = {**config.clean.model_dump(mode="json"), "policy": policy.version}
-    clean = Clean(config.clean.min_words, config.clean.min_letter_share, config.guards.policy)
-    cleaned = _outcomes(workspace, "cleaned", clean, extracted, OUTCOMES, settings, executor, progress)
-    documents = _documents(workspace, cleaned, progress)
+    documents = run_documents(config, progress)
     if not documents.manifest.counts["documents"]:
         reasons = ", ".join(f"{name} {count}" for name, count in _reject_counts(documents).items())
         raise SourceError(
-            f"none of the {pages.manifest.counts['pages']} pages read was kept ({reasons})",
+            f"none of the {documents.manifest.counts['pages']} pages read was kept ({reasons})",
             "`wellread data rejects` says why; the limits are under clean, and pages that scripts fill are empty",
         )
-    return _chunks(workspace, documents, config, executor, progress)
+    return _chunks(config, documents, progress)
+
+
+def run_documents(config: Config, progress: Progress) -> Version:
+    """The first part of `run_ingest`: the data set that the passages are cut from."""
+    workspace = Workspace(config.root)
+    # A mistake in it is told before anything is read.
+    policy = load_policy(config.guards.policy, only=["document"])
+    executor = _executor(config)
+    pages = _read_source(workspace, config.source, progress)
+    repair = config.clean.repair
+    extracted = _outcomes(
+        workspace, "extracted", lambda _: Extract(repair), pages, PAGES, {"repair": repair}, executor, progress
+    )
+    cleaned = _cleaned(config, extracted, policy.version, executor, progress)
+    return _documents(config, pages, extracted, cleaned, progress)
 
 
 def run_index(config: Config, progress: Progress) -> Version:
@@ -85,32 +110,58 @@ def run_index(config: Config, progress: Progress) -> Version:
         total = chunks.manifest.counts["chunks"]
         rows = read_table(chunks.path / CHUNKS, Chunk)
         count = build_index(rows, _embedder(config), folder, lambda done: progress("embedding", done, total))
+        profile_vectors(read_vectors(folder), config.embed.model).write(folder)
         return Made(counts={"chunks": count})
 
     return workspace.build("index", make, inputs={"chunks": chunks.id}, settings={"embedder": config.embed.model})
 
 
 def run_examples(config: Config, progress: Progress) -> Version:
-    """Make training and evaluation examples from the current index."""
+    """Make training and evaluation examples from the current index.
+
+    Raises:
+        ArtifactError: there is no index, or nothing in it to make an example from.
+        SourceError: an evaluation set cannot be read.
+        ModelError: the teacher cannot be asked.
+    """
     workspace = Workspace(config.root)
     index = workspace.current("index")
+    chosen = config.examples
+    sets = fingerprints(chosen.evaluation_sets)
+    earlier = [version.path / REPLIES for version in workspace.versions("examples")]
 
     def make(folder: Path) -> Made:
-        chunks = list(read_table(index.path / CHUNKS, Chunk))
-        examples = make_examples(
-            chunks,
+        counts = fill_examples(
+            folder,
+            list(read_table(index.path / CHUNKS, Chunk)),
             Index.load(index.path, _embedder(config)),
-            **config.examples.model_dump(),
+            **chosen.model_dump(include={"max_examples", "passages", "unanswerable_share", "holdout_share"}),
             seed=config.seed,
-            progress=lambda done: progress("writing examples", done, None),
+            with_completions=chosen.completions,
+            evaluation_sets=chosen.evaluation_sets,
+            teacher=_teacher(chosen.teacher, chosen.teacher.url, earlier) if chosen.teacher.url else None,
+            progress=progress,
         )
-        write_table(folder / EXAMPLES, examples, Example)
-        split = Counter(example.split for example in examples)
-        unanswerable = sum(not example.answerable for example in examples)
-        return Made(counts={"train": split["train"], "holdout": split["holdout"], "unanswerable": unanswerable})
+        return Made(counts=counts)
 
-    settings = {**config.examples.model_dump(mode="json"), "seed": config.seed}
-    return workspace.build("examples", make, inputs={"index": index.id}, settings=settings)
+    # How fast a teacher is asked changes nothing of what it says.
+    settings = chosen.model_dump(mode="json", exclude={"teacher": {"concurrency", "timeout_s", "retries"}})
+    return workspace.build(
+        "examples",
+        make,
+        inputs={"index": index.id},
+        settings={**settings, "seed": config.seed, "evaluation_sets": sets},
+        logic=LOGIC["examples"],
+        # What a teacher has answered is paid for: a run that ends early keeps it for the next.
+        resumable=chosen.teacher.url is not None,
+    )
+
+
+def _teacher(teacher: TeacherSettings, url: str, earlier: Sequence[Path]) -> Teacher:
+    asked = {"model", "temperature", "max_tokens", "concurrency", "timeout_s", "retries"}
+    endpoint = Endpoint(url, key=api_key(), **teacher.model_dump(include=asked))
+    rules = Rules(teacher.min_support, teacher.support_run)
+    return Teacher(endpoint, teacher.pairs, teacher.max_passages, rules, earlier)
 
 
 def questions(config: Config, limit: int) -> list[str]:
@@ -125,61 +176,91 @@ def questions(config: Config, limit: int) -> list[str]:
 
 
 def _read_source(workspace: Workspace, source: SourceSettings, progress: Progress) -> Version:
-    """A snapshot of the site or folder, named by what decides which pages are read; delays only decide how fast."""
+    """A snapshot of the source, named by what decides which pages are read; delays only decide how fast."""
     limits = {"max_pages": source.max_pages, "max_page_mb": source.max_page_mb}
+    read: Callable[..., Made]
     if source.folder is not None:
-        make = partial(_read_folder, source.folder, source, progress)
         settings = {"folder": str(source.folder.resolve()), **limits}
-    elif source.site is not None:
-        make = partial(_crawl, source.site, source, progress)
-        settings = {"site": source.site, **limits, **source.model_dump(include={"max_depth", "robots", "user_agent"})}
+        read = partial(_read_local, partial(read_folder, source.folder), source)
+    elif source.files:
+        settings = {"files": [str(path.resolve()) for path in source.files], **limits}
+        read = partial(_read_local, partial(read_files, source.files), source)
+    elif site := source.site or source.sitemap:
+        settings = source.model_dump(mode="json", exclude=NOT_WHICH_PAGES, exclude_none=True)
+        read = partial(_crawl, site, source)
     else:
         raise ConfigError(
-            "there is nothing to read: neither source.site nor source.folder is set",
+            "there is nothing to read: none of source.site, source.sitemap, source.folder and source.files is set",
             "Add --set source.site=https://example.org/docs/ or --set source.folder=path/",
         )
+    previous = workspace.previous("pages", settings)
+
+    def make(out: Path) -> Made:
+        return read(out, previous=previous.path if previous else None, progress=progress)
+
     return workspace.build("pages", make, inputs={}, settings=settings, snapshot=True, resumable=True)
 
 
-def _crawl(site: str, source: SourceSettings, progress: Progress, out: Path) -> Made:
+def _crawl(site: str, source: SourceSettings, out: Path, **settings: Any) -> Made:
     return crawl(
         site,
         out,
-        max_pages=source.max_pages,
-        max_depth=source.max_depth,
+        **source.model_dump(include=ASKED_OF_A_CRAWL),
         max_page_bytes=int(source.max_page_mb * 1e6),
-        delay_s=source.delay_s,
-        concurrency=source.concurrency,
-        timeout_s=source.timeout_s,
-        retries=source.retries,
-        robots=source.robots,
-        user_agent=source.user_agent,
-        allow_private=source.allow_private,
-        progress=progress,
+        max_total_bytes=int(source.max_total_mb * 1e6),
+        only_listed=source.sitemap is not None,
+        **settings,
     )
 
 
-def _read_folder(folder: Path, source: SourceSettings, progress: Progress, out: Path) -> Made:
+def _read_local(read: Callable[..., Made], source: SourceSettings, out: Path, **settings: Any) -> Made:
     max_page_bytes = int(source.max_page_mb * 1e6)
-    return read_folder(folder, out, max_pages=source.max_pages, max_page_bytes=max_page_bytes, progress=progress)
+    return read(out, max_pages=source.max_pages, max_page_bytes=max_page_bytes, **settings)
+
+
+def _cleaned(config: Config, extracted: Version, policy: str, executor: Executor, progress: Progress) -> Version:
+    clean, boilerplate = config.clean, config.clean.boilerplate
+    settings = {
+        "rules": clean.rules,
+        "thresholds": clean.thresholds(),
+        "boilerplate": boilerplate.model_dump(),
+        "policy": policy,
+        "tokens": config.embed.model,
+    }
+
+    def step(folder: Path) -> Clean:
+        repeated = folder / REPEATED if boilerplate.remove else None
+        if repeated and not repeated.exists():
+            rows = read_table(extracted.path / OUTCOMES, Outcome)
+            documents = (document for row in rows for document in row.documents)
+            found = repeated_lines(documents, min_share=boilerplate.min_share, min_pages=boilerplate.min_pages)
+            save_array(repeated, found)
+        thresholds = json.dumps(settings["thresholds"])
+        return Clean(clean.rules, thresholds, config.guards.policy, config.embed.model, repeated)
+
+    return _outcomes(Workspace(config.root), "cleaned", step, extracted, OUTCOMES, settings, executor, progress)
 
 
 def _outcomes(
     workspace: Workspace,
     stage: str,
-    step: Step[Any, Outcome],
+    step: Callable[[Path], Step[Any, Outcome]],
     source: Version,
     table: str,
     settings: Mapping[str, Any],
     executor: Executor,
     progress: Progress,
 ) -> Version:
-    """One stage that goes row by row; what has not changed since the previous version is taken over from it."""
-    previous = workspace.previous(stage, settings, logic=step.logic)
+    """One stage that goes row by row; what has not changed since the previous version is taken over from it.
+
+    Args:
+        step: makes the step, given the stage's folder.
+    """
+    previous = workspace.previous(stage, settings, logic=LOGIC[stage])
 
     def make(folder: Path) -> Made:
         results = run_parts(
-            step,
+            step(folder),
             source.path / table,
             folder,
             previous=previous.path if previous else None,
@@ -191,6 +272,7 @@ def _outcomes(
         def counting() -> Iterator[Outcome]:
             for outcome in results:
                 counts.update(documents=len(outcome.documents), rejected=len(outcome.rejects))
+                counts.update(f"rejected_{reject.rule}" for reject in outcome.rejects)
                 yield outcome
 
         write_table(folder / OUTCOMES, counting(), Outcome, batch=GROUP_ROWS)
@@ -198,23 +280,49 @@ def _outcomes(
         return Made(counts=counts)
 
     inputs = {source.manifest.stage: source.id}
-    return workspace.build(stage, make, inputs=inputs, settings=settings, logic=step.logic, resumable=True)
+    return workspace.build(stage, make, inputs=inputs, settings=settings, logic=LOGIC[stage], resumable=True)
 
 
-def _documents(workspace: Workspace, cleaned: Version, progress: Progress) -> Version:
-    total = cleaned.manifest.counts["documents"]
+def _documents(config: Config, pages: Version, extracted: Version, cleaned: Version, progress: Progress) -> Version:
+    workspace = Workspace(config.root)
+    dedup, bias = config.dedup, config.clean.bias
+    settings = {**dedup.model_dump(mode="json"), "bias": bias.model_dump(mode="json")}
+    # Its tables say themselves what they were made with.
+    previous = workspace.versions("documents")[-1:]
+    funnel = {
+        "pages": pages.manifest.counts["pages"],
+        "extracted": extracted.manifest.counts["documents"],
+        "cleaned": cleaned.manifest.counts["documents"],
+    }
+
+    def report(done: int) -> None:
+        progress("comparing", done, funnel["cleaned"])
 
     def make(folder: Path) -> Made:
-        return make_corpus(cleaned.path, folder, progress=lambda done: progress("comparing", done, total))
+        semantic = dedup.semantic.enabled and Semantic(
+            config.embed.model, _embedder(config).encode, dedup.semantic.threshold
+        )
+        paragraphs = dedup.paragraphs
+        made = make_corpus(
+            Cleaned(cleaned.path, Balance(bias.balance, bias.max_share)),
+            folder,
+            Repeats(dedup.near, dedup.threshold, semantic or None, paragraphs.repeated, paragraphs.min_words),
+            previous=previous[0].path if previous else None,
+            funnel=funnel,
+            progress=report,
+        )
+        facts = facts_of(workspace, cleaned, made.counts, read_profile(folder))
+        write_report(folder / REPORT, facts, folder / REJECTS)
+        return made
 
-    return workspace.build("documents", make, inputs={"cleaned": cleaned.id}, settings={})
+    inputs = {"cleaned": cleaned.id}
+    return workspace.build("documents", make, inputs=inputs, settings=settings, logic=LOGIC["documents"])
 
 
-def _chunks(
-    workspace: Workspace, documents: Version, config: Config, executor: Executor, progress: Progress
-) -> Version:
+def _chunks(config: Config, documents: Version, progress: Progress) -> Version:
+    workspace = Workspace(config.root)
     settings = {**config.chunk.model_dump(mode="json"), "embedder": config.embed.model}
-    previous = workspace.previous("chunks", settings, logic=CutUp.logic)
+    previous = workspace.previous("chunks", settings, logic=LOGIC["chunks"])
     step = CutUp(config.embed.model, config.chunk.max_tokens, config.chunk.min_tokens)
 
     def make(folder: Path) -> Made:
@@ -223,7 +331,7 @@ def _chunks(
             documents.path / DOCUMENTS,
             folder,
             previous=previous.path if previous else None,
-            executor=executor,
+            executor=_executor(config),
             progress=partial(progress, "chunking"),
         )
         made = write_cuts(folder, cuts)
@@ -231,7 +339,11 @@ def _chunks(
         return made
 
     inputs = {"documents": documents.id}
-    return workspace.build("chunks", make, inputs=inputs, settings=settings, logic=CutUp.logic, resumable=True)
+    return workspace.build("chunks", make, inputs=inputs, settings=settings, logic=LOGIC["chunks"], resumable=True)
+
+
+def _executor(config: Config) -> Executor:
+    return executor_of(config.work.executor, config.work.workers)
 
 
 def _embedder(config: Config) -> Embedder:

@@ -122,6 +122,10 @@ class Example:
         passages: chunks in the order shown.
         answer: the text to produce, its citation markers such as `[2]` counting from 1 in `passages`.
         answerable: false when the passages do not hold the answer and `answer` says so.
+        kind: what was asked about: a `heading`, a `definition`, what a teacher has `written`; or how the answer was kept
+            away: `withheld`, `elsewhere`, `absent`.
+        section: id of the chunk that it was made from; empty when it asks about nothing in the documents.
+        made_by: `extract` or `teacher`.
     """
 
     id: str
@@ -131,6 +135,9 @@ class Example:
     answer: str
     answerable: bool
     split: Literal["train", "holdout"]
+    kind: str = "question"
+    section: str = ""
+    made_by: str = "extract"
 
 
 @dataclass(frozen=True)
@@ -239,7 +246,8 @@ def read_table(path: Path, kind: type[Record]) -> Iterator[Record]:
         ArtifactError: the file is missing, damaged, or holds other columns.
     """
     try:
-        with pq.ParquetFile(path) as file:
+        # With its default Arrow holds what was read of all row groups, so that memory grows with the file.
+        with pq.ParquetFile(path, pre_buffer=False) as file:
             if file.schema_arrow.names != schema_of(kind).names:
                 raise _unreadable(path, f"it holds {file.schema_arrow.names}, not {kind.__name__} records")
             for batch in file.iter_batches(256):

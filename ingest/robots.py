@@ -1,8 +1,9 @@
-"""robots.txt (RFC 9309): which paths a site asks readers to leave alone, and how slowly to go.
+"""robots.txt (RFC 9309): which paths a site asks readers to leave alone, how slowly to go, and where its sitemaps are.
 
-In: the file's bytes and our user agent. Out: `Rules` that answer `allows(url)` and name the crawl delay.
+In: the file's bytes and our user agent. Out: `Rules` that answer `allows(url)`, and name the crawl delay and the
+sitemaps.
 
-Known limits: `Crawl-delay` is no part of the RFC, but is widely written and is honoured; `Sitemap` is not used.
+Known limit: `Crawl-delay` and `Sitemap` are no part of the RFC, but are widely written and are honoured.
 """
 
 import re
@@ -10,9 +11,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from ingest.urls import normalise
+from ingest.patterns import matches, spelled
 
 MAX_BYTES = 500 * 1024
+MAX_SITEMAPS = 1000
 
 
 @dataclass(frozen=True)
@@ -22,10 +24,12 @@ class Rules:
     Attributes:
         patterns: (path pattern, allowed) pairs.
         crawl_delay: seconds between requests; 0 when none is asked for.
+        sitemaps: addresses as written, whichever group they stand in.
     """
 
     patterns: tuple[tuple[str, bool], ...] = ()
     crawl_delay: float = 0.0
+    sitemaps: tuple[str, ...] = ()
 
     def allows(self, url: str) -> bool:
         """Whether the address may be fetched: the longest matching pattern decides, and allow wins a tie."""
@@ -33,12 +37,11 @@ class Rules:
         path = parts.path + (f"?{parts.query}" if parts.query else "")
         if path == "/robots.txt":
             return True
-        matching = [(len(pattern), allowed) for pattern, allowed in self.patterns if _matches(pattern, path)]
+        matching = [(len(pattern), allowed) for pattern, allowed in self.patterns if _fits(pattern, path)]
         return max(matching)[1] if matching else True
 
 
 ALLOW_ALL = Rules()
-ALLOW_NONE = Rules((("/", False),))
 
 
 def parse(body: bytes, user_agent: str) -> Rules:
@@ -48,8 +51,8 @@ def parse(body: bytes, user_agent: str) -> Rules:
         body: the file; what lies beyond `MAX_BYTES` is ignored.
         user_agent: as sent; its first word up to the slash is the product.
     """
-    product = user_agent.split("/")[0].split()[0].lower() if user_agent.strip() else ""
     groups: dict[str, tuple[list[tuple[str, bool]], list[float]]] = {}
+    sitemaps: list[str] = []
     agents: list[str] = []
     in_rules = False
     for key, value in _lines(body):
@@ -62,12 +65,19 @@ def parse(body: bytes, user_agent: str) -> Rules:
             in_rules = True
             for agent in agents:
                 _add(groups[agent], key, value)
-    patterns, delays = groups.get(product) or groups.get("*") or ([], [])
-    return Rules(tuple(patterns), max(delays, default=0.0))
+        elif key == "sitemap" and value and len(sitemaps) < MAX_SITEMAPS:
+            sitemaps.append(value)
+    patterns, delays = groups.get(product_of(user_agent)) or groups.get("*") or ([], [])
+    return Rules(tuple(patterns), max(delays, default=0.0), tuple(dict.fromkeys(sitemaps)))
+
+
+def product_of(user_agent: str) -> str:
+    """The name that robots.txt and robots tags call a reader by: `wellread` of `wellread/0.1 (...)`."""
+    return user_agent.split("/")[0].split()[0].lower() if user_agent.split("/")[0].strip() else ""
 
 
 def _lines(body: bytes) -> Iterator[tuple[str, str]]:
-    for line in body[:MAX_BYTES].decode("utf-8-sig", "replace").splitlines():
+    for line in re.split(r"\r\n?|\n", body[:MAX_BYTES].decode("utf-8-sig", "replace")):
         key, colon, value = line.split("#", 1)[0].partition(":")
         if colon:
             yield key.strip().lower(), value.strip()
@@ -87,37 +97,11 @@ def _add(group: tuple[list[tuple[str, bool]], list[float]], key: str, value: str
 
 
 def _pattern(value: str) -> str:
-    """The pattern in the spelling that addresses are normalised to. Stars and the final dollar keep their meaning."""
+    """The pattern in the spelling that addresses are normalised to. The final dollar keeps its meaning."""
     end = "$" if value.endswith("$") else ""
-    value = re.sub(r"\*+", "*", value.removesuffix("$"))
-    if not value.startswith(("/", "*")):
-        value = "/" + value
-    path, mark, query = value.partition("?")
-    pieces = [_spelling(piece) for piece in path.split("*")]
-    return "*".join(pieces) + mark + query + end
+    value = value.removesuffix("$")
+    return spelled(value if value.startswith(("/", "*")) else "/" + value) + end
 
 
-def _spelling(piece: str) -> str:
-    # A marker on both sides keeps normalisation from reading a piece's own edge as a dot segment or an empty path.
-    url = normalise(f"http://x/-{piece}-")
-    return urlsplit(url).path[2:-1] if url else piece
-
-
-def _matches(pattern: str, path: str) -> bool:
-    """Greedy matching of `*`; linear, where a regular expression could be made to backtrack without end."""
-    anchored = pattern.endswith("$")
-    first, *rest = pattern.removesuffix("$").split("*")
-    if not path.startswith(first):
-        return False
-    if not rest:
-        return not anchored or path == first
-    at = len(first)
-    for piece in rest[:-1]:
-        found = path.find(piece, at)
-        if found < 0:
-            return False
-        at = found + len(piece)
-    last = rest[-1]
-    if anchored:
-        return path.endswith(last) and len(path) - len(last) >= at
-    return path.find(last, at) >= 0
+def _fits(pattern: str, path: str) -> bool:
+    return matches(pattern.removesuffix("$"), path, whole=pattern.endswith("$"))

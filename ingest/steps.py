@@ -9,6 +9,8 @@ loaded once.
 """
 
 import hashlib
+import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
@@ -16,19 +18,26 @@ from itertools import groupby
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
+
 from configs.artifacts import Made, fingerprint_of
 from guards.policy import load_policy
 from guards.stage import Stage
+from ingest.bias import profile as profile_terms
+from ingest.boilerplate import remove_lines
 from ingest.chunk import chunk_document
 from ingest.embed import TokenCounter, load_token_counter
 from ingest.extract import extract
-from ingest.filters import Filter, build_filters, first_refusal
+from ingest.filters.base import Rule, Text, build_rules
 from ingest.guard import guard_document
 from ingest.records import Chunk, Document, Outcome, Page, Reject, TableWriter, read_between, stable_id
+from ingest.repair import repair
 
 OUTCOMES, CHUNKS, KEYS = "outcomes.parquet", "chunks.parquet", "keys.parquet"
 # Characters of a rejected text that are kept to be looked at.
 SAMPLE = 300
+# Begins the name of a count of demographic terms.
+TERMS = "terms_"
 
 
 @dataclass(frozen=True)
@@ -60,10 +69,14 @@ class _Outcomes:
 
 @dataclass(frozen=True)
 class Extract(_Outcomes):
-    """A page's readable text."""
+    """A page's readable text.
 
+    Attributes:
+        repair: mend wrongly decoded characters and white space.
+    """
+
+    repair: bool
     reads: ClassVar[type[Page]] = Page
-    logic: ClassVar[int] = 2
 
     def prepare(self, page: Page, /) -> tuple[Page, str]:
         """See `Step.prepare`."""
@@ -72,46 +85,69 @@ class Extract(_Outcomes):
 
     def treat(self, page: Page, key: str, before: Outcome | None, /) -> Outcome:
         """See `Step.treat`. A text that was there before keeps the number of the crawl that first found it."""
-        made = extract(page)
+        made = extract(page, repair=repair if self.repair else None)
         if isinstance(made, Reject):
             return Outcome(page.url, key, (), (made,))
         # A citation leads to the page that was read, whatever other address that page names as its own.
-        document = replace(made, url=page.url, id=stable_id(page.url, made.text), crawl=page.crawl)
-        if before is not None and any(old.id == document.id for old in before.documents):
-            document = replace(document, crawl=before.documents[0].crawl)
-        return Outcome(page.url, key, (document,), ())
+        made = replace(made, url=page.url)
+        if before is not None and any(old.id == made.id for old in before.documents):
+            made = replace(made, crawl=before.documents[0].crawl)
+        return Outcome(page.url, key, (made,), ())
 
 
 @dataclass(frozen=True)
 class Clean(_Outcomes):
-    """A document without what is not its text, if the rules and guards let it pass."""
+    """A document without what is not its text, if the rules and guards let it pass.
 
-    min_words: int
-    min_letter_share: float
+    Attributes:
+        rules: their names, in order.
+        thresholds: rule to its settings, as JSON: a step has to be hashable, and to travel.
+        policy: the guards' policy, a name or a file.
+        embedder: whose tokens are counted.
+        repeated: file of hashes of the lines that sites repeat, or None to leave them in.
+    """
+
+    rules: tuple[str, ...]
+    thresholds: str
     policy: str
+    embedder: str
+    repeated: Path | None
     reads: ClassVar[type[Outcome]] = Outcome
-    logic: ClassVar[int] = 1
 
     def prepare(self, outcome: Outcome, /) -> tuple[Outcome, str]:
-        """See `Step.prepare`."""
-        return outcome, stable_id(repr(outcome.documents), repr(outcome.rejects))
+        """See `Step.prepare`. A document that loses none of its lines has the same key whatever others lose."""
+        counts: list[str] = []
+        documents = outcome.documents
+        if self.repeated is not None:
+            without = [remove_lines(document, _lines(self.repeated)) for document in documents]
+            documents = tuple(document for document, _ in without)
+            counts = [f"repeated_lines={removed}" for _, removed in without if removed]
+        ready = replace(outcome, documents=documents, counts=tuple(counts))
+        return ready, stable_id(repr(documents), repr(outcome.rejects), *counts)
 
     def treat(self, outcome: Outcome, key: str, _before: Outcome | None, /) -> Outcome:
         """See `Step.treat`."""
-        documents: list[Document] = []
-        rejects = list(outcome.rejects)
-        counts: list[str] = []
+        done = replace(outcome, key=key, documents=())
         for document in outcome.documents:
-            refusal = first_refusal(document, _filters(self.min_words, self.min_letter_share))
-            if refusal is not None:
-                figures = (refusal.category, refusal.reason, refusal.score, refusal.threshold)
-                rejects.append(Reject(document.url, *figures, sample=document.text[:SAMPLE]))
-                continue
-            guarded = guard_document(document, _stage(self.policy))
-            counts += [f"{name}={number}" for name, number in sorted(guarded.counts.items())]
-            documents += [guarded.document] if guarded.document is not None else []
-            rejects += [guarded.reject] if guarded.reject is not None else []
-        return Outcome(outcome.url, key, tuple(documents), tuple(rejects), tuple(counts))
+            done = self._with(done, document)
+        return done
+
+    def _with(self, done: Outcome, document: Document) -> Outcome:
+        text = Text(document)
+        for rule in _rules(self.rules, self.thresholds):
+            if not (verdict := rule(text)).allowed:
+                figures = (verdict.category, verdict.reason, verdict.score, verdict.threshold)
+                reject = Reject(document.url, *figures, sample=_sample(document.text, self.policy))
+                return replace(done, rejects=(*done.rejects, reject))
+        guarded = guard_document(replace(document, language=text.language[0]), _stage(self.policy))
+        if guarded.document is None:
+            return replace(done, rejects=(*done.rejects, *filter(None, [guarded.reject])))
+        clean = replace(guarded.document, id=stable_id(document.url, guarded.document.text))
+        counts = dict(guarded.counts)
+        counts["tokens"] = _counter(self.embedder).count(clean.text)
+        counts |= {f"{TERMS}{group}": number for group, number in profile_terms(clean.text).items()}
+        found = tuple(f"{name}={number}" for name, number in sorted(counts.items()) if number)
+        return replace(done, documents=(*done.documents, clean), counts=done.counts + found)
 
 
 @dataclass(frozen=True)
@@ -122,12 +158,11 @@ class CutUp:
     max_tokens: int
     min_tokens: int
     reads: ClassVar[type[Document]] = Document
-    logic: ClassVar[int] = 1
     makes: ClassVar[type[Cut]] = Cut
 
     def prepare(self, document: Document, /) -> tuple[Document, str]:
         """See `Step.prepare`."""
-        return document, stable_id(document.id, document.title, repr(document.sections))
+        return document, stable_id(repr(document))
 
     def treat(self, document: Document, key: str, _before: Cut | None, /) -> Cut:
         """See `Step.treat`."""
@@ -153,13 +188,24 @@ def _url(chunk: Chunk) -> str:
 
 
 @cache
-def _filters(min_words: int, min_letter_share: float) -> list[Filter]:
-    return build_filters(min_words=min_words, min_letter_share=min_letter_share)
+def _rules(order: tuple[str, ...], thresholds: str) -> list[Rule]:
+    return build_rules(order, json.loads(thresholds))
+
+
+@cache
+def _lines(repeated: Path) -> frozenset[int]:
+    return frozenset(np.load(repeated).tolist())
 
 
 @cache
 def _stage(policy: str) -> Stage:
     return load_policy(policy, only=["document"]).stage("document")
+
+
+def _sample(text: str, policy: str) -> str:
+    """The beginning of a text as the guards would let it stand, or nothing."""
+    outcome = _stage(policy).run(text[:SAMPLE])
+    return outcome.text if outcome.allowed else ""
 
 
 @cache
@@ -178,8 +224,7 @@ def write_cuts(folder: Path, cuts: Iterable[Cut]) -> Made:
     return Made(counts=counts, fingerprint=fingerprint_of(folder / CHUNKS))
 
 
-def counted(outcome: Outcome) -> Iterator[tuple[str, int]]:
+def counted(outcome: Outcome) -> Counter[str]:
     """The counts of an outcome."""
-    for entry in outcome.counts:
-        name, _, number = entry.rpartition("=")
-        yield name, int(number)
+    pairs = (entry.rpartition("=") for entry in outcome.counts)
+    return Counter({name: int(number) for name, _, number in pairs})

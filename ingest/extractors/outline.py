@@ -1,13 +1,19 @@
-"""What every extractor gives: the blocks of a document in reading order.
+"""What every extractor gives: the blocks of a document in reading order, lists and tables written the same way by all.
 
 An extractor that cannot read its input raises `Unreadable` with the reason that goes into the reject.
 """
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import NamedTuple
 
 from ingest.records import Section
+
+DEEPEST_INDENT = 8
+
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?![0-9])")
 
 
 class Unreadable(Exception):  # noqa: N818  # an outcome of extraction, not an error of the program
@@ -39,11 +45,49 @@ class Outline:
     Attributes:
         title: what the format itself calls the title; may be empty.
         canonical: the address that the document names as its own; may be empty.
+        language: ISO 639-1 code that the document declares; may be empty.
+        date: when it was published or last changed, as it says, `YYYY-MM-DD`; may be empty.
     """
 
     title: str
     blocks: tuple[Block, ...]
     canonical: str = ""
+    language: str = ""
+    date: str = ""
+
+
+def list_item(text: str, depth: int, *, marked: bool = True) -> str:
+    """A paragraph of a list item, indented by the depth of its list (from 1).
+
+    Args:
+        marked: it is the first of its item, and so gets the dash.
+    """
+    indent = "  " * min(depth - 1, DEEPEST_INDENT)
+    return indent + ("- " if marked else "  ") + text.replace("\n", f"\n{indent}  ")
+
+
+def table_text(rows: Iterable[Sequence[str]], *, header: bool) -> str:
+    """Markdown rows of a table's cells; rows without text are left out.
+
+    Args:
+        header: the first row names the columns.
+    """
+    lines: list[str] = []
+    for cells in rows:
+        if any(cells):
+            lines.append(f"| {' | '.join(cells)} |")
+            if len(lines) == 1 and header and len(cells) > 1:
+                lines.append("|" + " --- |" * len(cells))
+    return "\n".join(lines)
+
+
+def iso_date(text: str) -> str:
+    """The `YYYY-MM-DD` that a text begins with (ISO 8601), or an empty string when it is no such date."""
+    begin = _DATE.match(text.strip())
+    try:
+        return date.fromisoformat(begin[0]).isoformat() if begin else ""
+    except ValueError:
+        return ""
 
 
 def lay_out(blocks: Iterable[Block]) -> tuple[str, tuple[Section, ...]]:

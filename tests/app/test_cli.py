@@ -273,10 +273,10 @@ def test_json_is_one_document_that_names_the_version(read):
 
 def test_data_list_show_and_rejects(capsys, here, read):
     versions = json.loads(outcome(capsys, "data", "list", "--json")[1])
-    assert [version["stage"] for version in versions] == ["pages", "documents", "chunks"]
+    assert [version["stage"] for version in versions] == ["pages", "extracted", "cleaned", "documents", "chunks"]
     assert json.loads(outcome(capsys, "data", "show", read["version"])[1])["version"] == read["version"]
     url = f"file://{here}/docs/pump.md"
-    assert json.loads(outcome(capsys, "data", "show", url)[1])["outline"] == ["Pump"]
+    assert json.loads(outcome(capsys, "data", "show", url, "--json")[1])["outline"] == ["Pump"]
     rejects = json.loads(outcome(capsys, "data", "rejects", "--rule", "too_short", "--json")[1])
     assert [row["url"].rpartition("/")[2] for row in rejects] == ["tiny.md"]
     assert json.loads(outcome(capsys, "data", "rejects", "--rule", "nosuch", "--json")[1]) == []

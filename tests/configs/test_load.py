@@ -123,3 +123,7 @@ def test_a_mistyped_variable_does_not_print_the_password_in_its_value():
 def test_top_level_settings_come_from_the_environment_and_other_names_are_left_alone():
     config = load_config(environ={"WELLREAD_ROOT": "elsewhere", "WELLREAD_SEED": "3", "WELLREAD_CACHE": "x"})
     assert (config.root, config.seed) == (Path("elsewhere"), 3)
+
+
+def test_a_bare_off_names_the_preset():
+    assert load_config(None, ["guards.policy=off"], {}).guards.policy == "off"

@@ -1,4 +1,4 @@
-"""Filters, exact deduplication and redaction of documents."""
+"""The cheap rules, and redaction of documents."""
 
 import pytest
 from hypothesis import given
@@ -7,13 +7,12 @@ from hypothesis import strategies as st
 from guards.base import Action
 from guards.detectors.pii import PiiGuard
 from guards.stage import Rule, Stage
-from ingest.dedup import ExactDedup
-from ingest.filters import build_filters, first_refusal
+from ingest.filters.base import build_rules, first_refusal
 from ingest.guard import guard_document
 from tests.guards.samples import BrokenGuard, PatternGuard
 from tests.ingest.samples import document
 
-FILTERS = build_filters(min_words=5, min_letter_share=0.5)
+RULES = build_rules(["too_short", "not_prose"], {"too_short": {"min_words": 5}})
 REDACTING = Stage([Rule(PiiGuard(mode="patterns"))])
 
 
@@ -27,20 +26,13 @@ REDACTING = Stage([Rule(PiiGuard(mode="patterns"))])
     ],
 )
 def test_the_first_rule_that_refuses_is_the_reason(text, rule):
-    refusal = first_refusal(document("u", "T", (0, "", text)), FILTERS)
+    refusal = first_refusal(document("u", "T", (0, "", text)), RULES)
     assert (refusal.category if refusal else None) == rule
 
 
 def test_a_refusal_carries_its_score_and_threshold():
-    refusal = first_refusal(document("u", "T", (0, "", "three words here")), FILTERS)
+    refusal = first_refusal(document("u", "T", (0, "", "three words here")), RULES)
     assert (refusal.score, refusal.threshold, refusal.allowed) == (3.0, 5.0, False)
-
-
-def test_the_same_text_at_another_address_is_a_duplicate_of_the_first():
-    dedup = ExactDedup()
-    assert dedup.duplicate_of(document("https://x.org/a", "T", (1, "A", "Some Text"))) is None
-    assert dedup.duplicate_of(document("https://x.org/b", "T", (1, "a", "some  text"))) == "https://x.org/a"
-    assert dedup.duplicate_of(document("https://x.org/c", "T", (1, "A", "other text"))) is None
 
 
 def test_redaction_keeps_every_section_in_place():

@@ -37,6 +37,10 @@ def run(site: str, folder: Path, **changes: Any) -> Made:
     return crawl(site, folder, **(SETTINGS | changes))
 
 
+def figures(made: Made) -> tuple[int, int, int]:
+    return made.counts["pages"], made.counts["rejected"], made.counts["unvisited"]
+
+
 def pages_in(folder: Path) -> dict[str, bytes]:
     return {found.url: found.body for found in read_table(folder / "pages.parquet", Page)}
 
@@ -54,10 +58,10 @@ def test_reads_every_page_of_the_host_once(site_small: Site, tmp_path: Path) -> 
 
     assert paths_of(site_small, pages_in(tmp_path)) == {"/", "/a.html", "/b/", "/b/c.html"}
     assert list(pages_in(tmp_path)) == sorted(pages_in(tmp_path))
-    assert made.counts == {"pages": 4, "rejected": 3, "unvisited": 0}
+    assert figures(made) == (4, 3, 0)
     assert len(site_small.asked) == len(set(site_small.asked))
     assert site_small.agents == {AGENT}
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["pages.parquet", "rejects.parquet"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["pages.parquet", "rejects.parquet", "trails.parquet"]
 
 
 def test_rejects_carry_their_reason(site_small: Site, tmp_path: Path) -> None:
@@ -92,7 +96,7 @@ def test_limits(site_small: Site, tmp_path: Path, limits: dict[str, int], expect
 
 def test_pages_beyond_the_limit_are_counted(site_small: Site, tmp_path: Path) -> None:
     assert run(site_small.url, tmp_path, max_pages=1, concurrency=8).counts["unvisited"] > 0
-    assert set(site_small.asked) == {"/robots.txt", "/"}
+    assert set(site_small.asked) == {"/robots.txt", "/sitemap.xml", "/"}
 
 
 def test_a_longer_crawl_delay_wins(site_of: Serve, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ for name in ("ray", "local"):
     folder = Path(sys.argv[2]) / name
     folder.mkdir()
     results = run_parts(
-        Extract(), Path(sys.argv[1]), folder, previous=None, executor=executor_of(name, 2), progress=lambda *_: None
+        Extract(True), Path(sys.argv[1]), folder, previous=None, executor=executor_of(name, 2), progress=lambda *_: None
     )
     write_table(folder / "outcomes.parquet", results, Outcome)
     if name == "ray":
@@ -35,6 +35,8 @@ for name in ("ray", "local"):
         nodes = ray.nodes()
         print(len(nodes), int(ray.cluster_resources()["CPU"]), nodes[0]["NodeManagerAddress"])
 """
+
+EXECUTORS = [Here(), Processes(1), Processes(2, worth_s=0), Processes(2, worth_s=0.0001)]
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class Writes:
         return self.number
 
 
-@pytest.mark.parametrize("executor", [Here(), Processes(1), Processes(2)], ids=["here", "one", "two"])
+@pytest.mark.parametrize("executor", EXECUTORS, ids=["here", "one", "two", "later"])
 def test_every_task_runs_once(executor, tmp_path):
     tasks = [Writes(tmp_path, number) for number in range(12)]
     assert sorted(executor.run(tasks)) == list(range(12))
@@ -62,24 +64,26 @@ def test_every_task_runs_once(executor, tmp_path):
     assert list(executor.run([])) == []
 
 
-def test_two_workers_are_two_processes_and_one_task_needs_none(tmp_path):
-    list(Processes(2).run([Writes(tmp_path, number) for number in range(40)]))
+def test_workers_are_other_processes_and_little_work_needs_none(tmp_path):
+    list(Processes(2, worth_s=0).run([Writes(tmp_path, number) for number in range(40)]))
     assert str(os.getpid()) not in {path.read_text() for path in tmp_path.iterdir()}
-    list(Processes(2).run([Writes(tmp_path, 99)]))
-    assert (tmp_path / "99").read_text() == str(os.getpid())
+    for path in tmp_path.iterdir():
+        path.unlink()
+    list(Processes(2).run([Writes(tmp_path, number) for number in range(40)]))
+    assert {path.read_text() for path in tmp_path.iterdir()} == {str(os.getpid())}
 
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_the_error_of_a_task_comes_out_as_it_is(workers, tmp_path):
     tasks = [Writes(tmp_path, number, "fail" if number == 3 else "") for number in range(6)]
     with pytest.raises(ArtifactError, match=r"this one is damaged. Delete it"):
-        list(Processes(workers).run(tasks))
+        list(Processes(workers, worth_s=0).run(tasks))
 
 
 def test_a_worker_that_dies_is_one_clear_line(tmp_path):
     tasks = [Writes(tmp_path, number, "die" if number == 1 else "") for number in range(4)]
     with pytest.raises(ArtifactError, match=r"worker processes died.*work\.workers=1"):
-        list(Processes(2).run(tasks))
+        list(Processes(2, worth_s=0).run(tasks))
 
 
 def test_no_number_of_workers_means_all_cores():

@@ -10,6 +10,7 @@ import pytest
 
 from configs.artifacts import Workspace
 from configs.load import SHIPPED, load_config
+from ingest.executor import Processes
 from ingest.pipeline import run_ingest
 
 PAGES = 150
@@ -27,10 +28,12 @@ POLICY = "stages: {document: [{guard: pii, action: redact}]}"
 CHILD = """
 import os, signal, sys
 from configs.load import SHIPPED, load_config
+from ingest.executor import Processes
 from ingest.pipeline import run_ingest
 
 if __name__ == "__main__":
     stage, *overrides = sys.argv[1:]
+    Processes.__init__.__kwdefaults__["worth_s"] = 0  # so little work would be done without processes
     seen = []
 
     def watch(what, done, total):
@@ -113,8 +116,13 @@ def test_parts_that_were_made_before_the_kill_are_not_made_again(tmp_path: Path,
 
 
 def test_processes_give_the_same_bytes(
-    tmp_path: Path, folder: Path, policy: Path, unbroken: dict[tuple[str, str], bytes]
+    tmp_path: Path,
+    folder: Path,
+    policy: Path,
+    unbroken: dict[tuple[str, str], bytes],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setitem(Processes.__init__.__kwdefaults__, "worth_s", 0)
     assert ingested(tmp_path, folder, policy, workers=2) == unbroken
 
 
