@@ -15,6 +15,7 @@ import typer
 
 from app.console import Progress, guarded, readable, say, set_up_logging, show_json, show_rows, show_version, tell
 from app.data import data_app
+from app.extract import extract
 from app.guard import guard
 from app.options import AsJson, ConfigFile, Debug, Overrides
 from app.people import feedback_app, monitor_app
@@ -51,6 +52,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(guard)
+app.command()(extract)
 app.add_typer(data_app, name="data")
 app.add_typer(feedback_app, name="feedback")
 app.add_typer(monitor_app, name="monitor")

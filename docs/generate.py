@@ -102,6 +102,8 @@ def _default(value: Any) -> str:
 
 
 def _yaml(value: Any) -> str:
+    if isinstance(value, (tuple, list)):
+        return f"[{', '.join(map(_yaml, value))}]"
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

@@ -72,7 +72,7 @@ def remove_lines(document: Document, repeated: Set[int]) -> tuple[Document, int]
         The document with the same id and headings; a section without text left is empty, at the end of its heading.
     """
     site, text = _site(document.url), document.text
-    paragraphs = list(_paragraphs(document))
+    paragraphs = list(paragraphs_of(document))
 
     def furniture(paragraph: Span) -> bool:
         hashes = set(_hashes(text[paragraph.start : paragraph.end], site))
@@ -84,10 +84,10 @@ def remove_lines(document: Document, repeated: Set[int]) -> tuple[Document, int]
     gone = paragraphs[:first] + (rest[-last:] if last else [])
     if not gone:
         return document, 0
-    return _without(document, gone), sum(text.count("\n", *span) + 1 for span in gone)
+    return without(document, gone), sum(text.count("\n", *span) + 1 for span in gone)
 
 
-def _paragraphs(document: Document) -> Iterator[Span]:
+def paragraphs_of(document: Document) -> Iterator[Span]:
     """Those of the sections, that is, without headings."""
     for section in document.sections:
         for match in _PARAGRAPH.finditer(document.text, section.start, section.end):
@@ -95,7 +95,7 @@ def _paragraphs(document: Document) -> Iterator[Span]:
 
 
 def _edge_lines(document: Document, site: str) -> set[int]:
-    paragraphs = list(_paragraphs(document))
+    paragraphs = list(paragraphs_of(document))
     at_edge = {*paragraphs[:EDGE], *paragraphs[-EDGE:]}
     return {value for span in at_edge for value in _hashes(document.text[span.start : span.end], site)}
 
@@ -118,7 +118,7 @@ def _site(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc}"
 
 
-def _without(document: Document, gone: list[Span]) -> Document:
+def without(document: Document, gone: list[Span]) -> Document:
     """The document without some of its paragraphs, each with the blank lines before it."""
     text = document.text
     cuts = [Span(len(text[: span.start].rstrip("\n")), span.end) for span in gone]

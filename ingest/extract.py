@@ -9,6 +9,7 @@ Known limit: PDF is read through a library that is not thread-safe; extract in o
 import logging
 from collections.abc import Callable, Iterable
 from datetime import date, timedelta
+from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
 from ingest.extractors.charset import plain
@@ -42,7 +43,11 @@ _EARLIEST = date(1990, 1, 1)
 # A page may be dated by a clock that is ahead of ours.
 _AHEAD = timedelta(days=1)
 
-Repair = Callable[[str], str]
+
+class Repair(Protocol):
+    """Mends a text; `verbatim` says that its white space means something."""
+
+    def __call__(self, text: str, *, verbatim: bool = False) -> str: ...
 
 
 def extract(page: Page, repair: Repair | None = None) -> Document | Reject:
@@ -105,7 +110,7 @@ def _without_controls(blocks: tuple[Block, ...]) -> list[Block]:
 def _repaired(blocks: list[Block], repair: Repair | None) -> list[Block]:
     if repair is None:
         return blocks
-    kept: Iterable[Block] = (block._replace(text=repair(block.text)) for block in blocks)
+    kept: Iterable[Block] = (block._replace(text=repair(block.text, verbatim=block.code)) for block in blocks)
     return [block for block in kept if block.text]
 
 

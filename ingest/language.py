@@ -10,7 +10,7 @@ know is believed.
 
 import re
 
-from guards.detectors.language import _identifier, _letters, _prose
+from guards.detectors.language import identifier, letters_of, prose_of
 
 # Fewer weighted letters (`guards.detectors.language`) tell nothing.
 MIN_LETTERS = 20
@@ -35,12 +35,12 @@ def detect(text: str, declared: str = "") -> tuple[str, float]:
         ISO 639-1 code and its probability, 0 to 1. Nothing to go by gives an empty code and 0; where the page's word
         decides, the probability is the one that the detector gives to that language.
     """
-    prose = " ".join(map(_prose, _pieces(text)))
-    letters = _letters(prose[:_PIECE])
+    prose = " ".join(map(prose_of, pieces_of(text)))
+    letters = letters_of(prose[:_PIECE])
     said = _code(declared)
     if letters < MIN_LETTERS:
         return said, 0.0
-    ranking = dict(_identifier().rank(prose))
+    ranking = dict(identifier().rank(prose))
     best = max(ranking, key=ranking.__getitem__)
     kin = next((group for group in _KIN if best in group), {best})
     sure = sum(ranking.get(code, 0.0) for code in kin) >= SURE and letters >= LONG and said not in kin
@@ -48,7 +48,7 @@ def detect(text: str, declared: str = "") -> tuple[str, float]:
     return code, float(ranking.get(code, 0.0))
 
 
-def _pieces(text: str) -> list[str]:
+def pieces_of(text: str) -> list[str]:
     if len(text) <= _PIECE * _PIECES:
         return [text]
     step = (len(text) - _PIECE) // (_PIECES - 1)

@@ -122,8 +122,8 @@ class Example:
         passages: chunks in the order shown.
         answer: the text to produce, its citation markers such as `[2]` counting from 1 in `passages`.
         answerable: false when the passages do not hold the answer and `answer` says so.
-        kind: what was asked about: a `heading`, a `definition`, what a teacher has `written`; or how the answer was kept
-            away: `withheld`, `elsewhere`, `absent`.
+        kind: what was asked about: a `heading`, a `definition`, what a teacher has `written`; or how the answer was
+            kept away: `withheld`, `elsewhere`, `absent`.
         section: id of the chunk that it was made from; empty when it asks about nothing in the documents.
         made_by: `extract` or `teacher`.
     """

@@ -5,8 +5,7 @@ everything off that would change what an author wrote: quotation marks stay as t
 and full-width letters.
 
 Known limits: a line that shows wrongly decoded characters on purpose is repaired too, and one in which only some
-characters are wrong is left as it is. Of code only what is surely
-damage is repaired (`verbatim`).
+characters are wrong is left as it is. Of code only what is surely damage is repaired (`verbatim`).
 """
 
 import re

@@ -74,15 +74,15 @@ class LanguageGuard:
 
     def warm_up(self) -> None:
         """Load the detector, and see that it knows the languages."""
-        unknown = sorted(self._languages - set(_identifier().labels))
+        unknown = sorted(self._languages - set(identifier().labels))
         if unknown:
             raise ConfigError(f"the language {unknown[0]!r} is not known", "Use ISO 639-1 codes such as en, de, zh")
 
     def check(self, text: str, context: Context = NO_CONTEXT) -> Verdict:
         self.warm_up()
-        prose = [_prose(piece) for piece in _pieces(text)]
+        prose = [prose_of(piece) for piece in pieces_of(text)]
         context.check_deadline()
-        judged = sum(map(_letters, prose)) >= self._min_chars
+        judged = sum(map(letters_of, prose)) >= self._min_chars
         score = foreign(" ".join(prose), self._languages) if judged else 0.0
         other = score >= self._threshold
         return Verdict(
@@ -98,24 +98,24 @@ class LanguageGuard:
 
 def foreign(text: str, languages: frozenset[str]) -> float:
     """The probability, 0 to 1, that a text is in none of the languages (ISO 639-1)."""
-    inside = _PRIOR * sum(share for code, share in _identifier().rank(text) if code in languages)
+    inside = _PRIOR * sum(share for code, share in identifier().rank(text) if code in languages)
     outside = max(0.0, 1.0 - inside / _PRIOR)
     return float(outside / (outside + inside))
 
 
-def _pieces(text: str) -> list[str]:
+def pieces_of(text: str) -> list[str]:
     if len(text) <= _PIECE * _PIECES:
         return [text]
     step = (len(text) - _PIECE) // (_PIECES - 1)
     return [text[start : start + _PIECE] for start in range(0, step * _PIECES, step)]
 
 
-def _prose(text: str) -> str:
+def prose_of(text: str) -> str:
     # Surrogates alone are no text, and cannot be encoded.
     return " ".join(_FOREIGN.sub(" ", text.encode("utf-8", "ignore").decode()).split())
 
 
-def _letters(text: str) -> int:
+def letters_of(text: str) -> int:
     """Letters and their marks, weighted; see `LanguageGuard`."""
     written = sum(unicodedata.category(char)[0] in "LM" for char in text)
     return 2 * written - len(_LATIN.findall(text)) + 2 * len(_DENSE.findall(text))
@@ -129,7 +129,7 @@ def _accepted(judged: bool) -> str:
     return "It is in a language that is answered in." if judged else "Too short to tell its language."
 
 
-def _identifier() -> "LanguageIdentifier":
+def identifier() -> "LanguageIdentifier":
     with _loading:
         return _load()
 

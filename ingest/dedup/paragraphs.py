@@ -19,7 +19,7 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from ingest.boilerplate import Span, _paragraphs, _without
+from ingest.boilerplate import Span, paragraphs_of, without
 from ingest.dedup.shingles import Hashes, exact_hash, normal
 from ingest.dedup.signatures import id_key
 from ingest.records import Document
@@ -85,13 +85,13 @@ def without_repeated(document: Document, repeated: Repeated) -> tuple[Document, 
         if value in seen or int(repeated.documents[at]) != own:
             gone.append(span)
         seen.add(value)
-    return (_without(document, gone), len(gone)) if gone else (document, 0)
+    return (without(document, gone), len(gone)) if gone else (document, 0)
 
 
 def _prose(document: Document, min_words: int) -> Iterator[tuple[Span, int]]:
     """The paragraphs that are looked at, each with its hash."""
     in_fence = False
-    for span in _paragraphs(document):
+    for span in paragraphs_of(document):
         lines = [line.lstrip() for line in document.text[span.start : span.end].split("\n")]
         fences = sum(line.startswith(_FENCES) for line in lines)
         code = in_fence or fences > 0

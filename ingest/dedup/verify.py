@@ -9,7 +9,7 @@ those of two documents at a time, and 8 bytes a pair.
 
 import os
 import tempfile
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Self
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from configs.errors import ArtifactError
 from ingest.dedup.candidates import Rows
-from ingest.dedup.shingles import WORDS, Hashes, normal, shingle
+from ingest.dedup.shingles import WORDS, Hashes, Shingles, normal, shingle
 from ingest.dedup.signatures import BATCH_CHARACTERS, VERSION
 from ingest.records import Document
 
@@ -42,9 +42,13 @@ def jaccard(first: Hashes, second: Hashes) -> float:
 
 
 class ShingleFile:
-    """The shingle sets of some rows, on disk; to be used in a `with`."""
+    """The shingle sets of some rows, on disk; to be used in a `with`.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: where the temporary file is; the system's folder for such files when None.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
         self._folder = folder
         self._places: dict[int, tuple[int, int]] = {}
         self._size = 0
@@ -67,12 +71,21 @@ class ShingleFile:
                 waiting.append((row, normal(document.text)))
                 weight += len(document.text)
             if waiting and (weight >= BATCH_CHARACTERS or not left):
-                self._add(waiting)
+                self.add([row for row, _ in waiting], shingle([text for _, text in waiting]))
                 waiting, weight = [], 0
             if not left:
                 break
         if left:
             raise RuntimeError(f"the documents end before row {min(left)}: they were others when they were first read")
+
+    def add(self, rows: Sequence[int], found: Shingles) -> None:
+        """Keep the shingles of some texts, which are those of these rows."""
+        for number, row in enumerate(rows):
+            hashes = found.set_of(number)
+            self._file.write(hashes.tobytes())
+            self._places[row] = (self._size, hashes.nbytes)
+            self._size += hashes.nbytes
+        self._file.flush()
 
     def has(self, first: int, second: int) -> bool:
         """Whether both rows were collected."""
@@ -81,15 +94,6 @@ class ShingleFile:
     def similarity(self, first: int, second: int) -> float:
         """Jaccard similarity of two rows that were collected."""
         return jaccard(self._get(first), self._get(second))
-
-    def _add(self, texts: list[tuple[int, str]]) -> None:
-        found = shingle([text for _, text in texts])
-        for number, (row, _) in enumerate(texts):
-            hashes = found.set_of(number)
-            self._file.write(hashes.tobytes())
-            self._places[row] = (self._size, hashes.nbytes)
-            self._size += hashes.nbytes
-        self._file.flush()
 
     def _get(self, row: int) -> Hashes:
         start, size = self._places[row]

@@ -1,35 +1,41 @@
 """The split into training and held-out halves: by groups of documents that repeat each other, never by row.
 
-In: all passages. Out: a function that tells a passage's half. Documents whose estimated Jaccard similarity is at least
-0.5 are one group and stay together; with a single group, whole sections are split instead. Everything is decided by
-hashes of ids and the seed.
+In: all passages. Out: a function that tells a passage's half. Documents whose Jaccard similarity is at least 0.5 are
+one group and stay together; with a single group, whole sections are split instead. Everything is decided by hashes of
+ids and texts, and the seed.
+
+Documents that share a band of their MinHash signatures are compared, by their true similarity. Memory holds half a
+kilobyte a document; the shingles, 8 bytes a word, lie in a temporary file.
 
 Known limits: a document that is wholly contained in a much longer one is not in its group, since one page with all the
-others in it would tie a site together; rows that such a copy would leak are taken out afterwards, as contaminated. A
-sketch takes three quarters of a kilobyte a document. Similarity is estimated from 192 minimum hashes (Broder 1997),
-with a standard error of 0.036, so groups have soft edges: pairs of 0.4 are tied and pairs of 0.6 missed about three
-times in a thousand.
+others in it would tie a site together; rows that such a copy would leak are taken out afterwards, as contaminated. Of
+pairs with a similarity of just 0.5, four in a thousand share no band and are missed. Where many share one, as pages made
+from one template do, each is compared with those most like it only. A document without words is in no other's group.
 """
 
-import re
-from array import array
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
+from pathlib import Path
 from typing import Literal
 
-from rensa import RMinHash
+import numpy as np
+from numpy.typing import NDArray
 
+from ingest.dedup.minhash import band_keys, bands_for
+from ingest.dedup.shingles import normal, shingle
+from ingest.dedup.signatures import BATCH_CHARACTERS
+from ingest.dedup.verify import ShingleFile
 from ingest.records import Chunk, stable_id
 
 Split = Literal["train", "holdout"]
+BandKeys = NDArray[np.uint32]
 
-SHINGLE, PERMUTATIONS = 5, 192
-# Pairs that agree in a whole band are compared: 1 - (1 - s^3)^64 of those with similarity s, 99.98% at 0.5.
-BANDS = 64
+# Longer shingles than those of deduplication: here half of them is enough, which phrases must not add up to.
+WORDS = 5
 SAME = 0.5
-# Documents of a bucket that another is compared with; those that share nothing but a frequent sentence fill it as well.
-AT_MOST = 64
-_WORD = re.compile(r"\w+")
+BANDS = bands_for(SAME)
+# Documents of a bucket that another is compared with.
+AT_MOST = 8
 
 
 def share(seed: int, *parts: str) -> float:
@@ -37,20 +43,25 @@ def share(seed: int, *parts: str) -> float:
     return int(stable_id(str(seed), *parts)[:12], 16) / 16**12
 
 
-def split_documents(chunks: Iterable[Chunk], holdout_share: float, seed: int) -> Callable[[Chunk], Split]:
+def split_documents(
+    chunks: Iterable[Chunk], holdout_share: float, seed: int, *, folder: Path | None = None
+) -> Callable[[Chunk], Split]:
     """A function that tells a chunk's half.
 
     Args:
-        chunks: all passages, those of a document in a row.
+        chunks: all passages, those of a document in a row; read once.
         holdout_share: share of the documents that are held out, as near as whole groups allow.
+        folder: where the temporary file is; the system's folder for such files when None.
     """
-    sketches: dict[str, RMinHash] = {}
     sections: set[str] = set()
-    for doc_id, group in groupby(chunks, key=lambda chunk: chunk.doc_id):
-        rows = list(group)
-        sections.update(map(_section, rows))
-        sketches[doc_id] = sketch_of(chunk.text for chunk in rows)
-    group_of = group_documents(sketches)
+
+    def texts() -> Iterator[tuple[str, str]]:
+        for doc_id, group in groupby(chunks, key=lambda chunk: chunk.doc_id):
+            rows = list(group)
+            sections.update(map(_section, rows))
+            yield doc_id, " ".join(chunk.text for chunk in rows)
+
+    group_of = group_documents(texts(), folder)
     if len(set(group_of.values())) > 1:
         held_out = _held_out(group_of, holdout_share, seed)
         return lambda chunk: "holdout" if chunk.doc_id in held_out else "train"
@@ -58,39 +69,71 @@ def split_documents(chunks: Iterable[Chunk], holdout_share: float, seed: int) ->
     return lambda chunk: "holdout" if _section(chunk) in held_sections else "train"
 
 
-def group_documents(sketches: dict[str, RMinHash]) -> dict[str, str]:
-    """Document id -> the smallest id among the documents that it is tied to, directly or through others."""
-    parent = {doc_id: doc_id for doc_id in sketches}
+def group_documents(texts: Iterable[tuple[str, str]], folder: Path | None = None) -> dict[str, str]:
+    """Document id -> the smallest id among the documents that it is tied to, directly or through others.
 
-    def root(doc_id: str) -> str:
-        while parent[doc_id] != doc_id:
-            parent[doc_id] = doc_id = parent[parent[doc_id]]
-        return doc_id
+    Args:
+        texts: id and text of each document, in any order.
+        folder: as of `split_documents`.
+    """
+    with ShingleFile(folder) as shingles:
+        ids, keys = _read(texts, shingles)
+        by_id = sorted(range(len(ids)), key=ids.__getitem__)
+        parent = list(range(len(ids)))
 
-    # As bytes: the same numbers in a tuple take seven kilobytes a document.
-    digests = {doc_id: array("I", sketches[doc_id].digest()).tobytes() for doc_id in sorted(sketches)}
-    width = array("I").itemsize * PERMUTATIONS // BANDS
-    # One band after the other: the buckets of all of them at once take six kilobytes a document.
-    for band in range(BANDS):
-        buckets: dict[bytes, list[str]] = {}
-        for doc_id, digest in digests.items():
-            bucket = buckets.setdefault(digest[band * width : (band + 1) * width], [])
-            for other in bucket[-AT_MOST:]:
-                one, two = sorted((root(other), root(doc_id)))
-                if one != two and sketches[other].jaccard(sketches[doc_id]) >= SAME:
-                    parent[two] = one
-            bucket.append(doc_id)
-    return {doc_id: root(doc_id) for doc_id in sketches}
+        def root(row: int) -> int:
+            while parent[row] != row:
+                parent[row] = row = parent[parent[row]]
+            return row
+
+        for first, second in _pairs(keys, np.argsort(by_id)):
+            one, two = root(first), root(second)
+            if one != two and shingles.similarity(first, second) >= SAME:
+                parent[two] = one
+    smallest: dict[int, str] = {}
+    return {ids[row]: smallest.setdefault(root(row), ids[row]) for row in by_id}
 
 
-def sketch_of(texts: Iterable[str]) -> RMinHash:
-    """The minimum hashes of a document, given as its passages in order."""
-    words = [word for text in texts for word in _WORD.findall(text.casefold())]
-    sketch = RMinHash(PERMUTATIONS, 0)
-    # A text shorter than a shingle is compared as a whole.
-    last = max(1, len(words) - SHINGLE + 1)
-    sketch.update([" ".join(words[start : start + SHINGLE]) for start in range(last)])
-    return sketch
+def _read(texts: Iterable[tuple[str, str]], shingles: ShingleFile) -> tuple[list[str], BandKeys]:
+    """Ids and band keys of all documents, whose shingles are put into the file."""
+    ids: list[str] = []
+    keys = [np.empty((0, BANDS.count), np.uint32)]
+    for batch in _batches(texts):
+        found = shingle([normal(text) for _, text in batch], words=WORDS)
+        shingles.add(range(len(ids), len(ids) + len(batch)), found)
+        ids += [doc_id for doc_id, _ in batch]
+        # Half of a key is enough: those that agree by chance are compared and found to differ.
+        keys.append(band_keys(found, BANDS).astype(np.uint32))
+    return ids, np.concatenate(keys)
+
+
+def _batches(texts: Iterable[tuple[str, str]]) -> Iterator[list[tuple[str, str]]]:
+    batch: list[tuple[str, str]] = []
+    weight = 0
+    for doc_id, text in texts:
+        batch.append((doc_id, text))
+        weight += len(text)
+        if weight >= BATCH_CHARACTERS:
+            yield batch
+            batch, weight = [], 0
+    if batch:
+        yield batch
+
+
+def _pairs(keys: BandKeys, rank: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+    """Rows that share a band, one band after the other; of many that share one, those whose next bands are the same.
+
+    Args:
+        keys: uint32[documents, bands].
+        rank: of each row, by which those with the same keys are sorted.
+    """
+    for band in range(BANDS.count):
+        near = [keys[:, (band + step) % BANDS.count] for step in (2, 1, 0)]
+        order = np.lexsort([rank, *near])
+        bucket = keys[order, band]
+        for step in range(1, AT_MOST + 1):
+            same = np.flatnonzero(bucket[step:] == bucket[:-step])
+            yield from zip(order[same].tolist(), order[same + step].tolist(), strict=True)
 
 
 def _held_out(group_of: dict[str, str], holdout_share: float, seed: int) -> set[str]:

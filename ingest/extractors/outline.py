@@ -31,11 +31,13 @@ class Block(NamedTuple):
     Attributes:
         level: 1 to 6 for a heading, 0 for text.
         tight: follows the block before it on the next line, without a blank line (list items, definitions).
+        code: white space and line ends are part of it.
     """
 
     level: int
     text: str
     tight: bool = False
+    code: bool = False
 
 
 @dataclass(frozen=True)

@@ -259,11 +259,11 @@ class _Walk:
         self._after_item = self._depth > 0
 
     def _verbatim(self, text: str) -> None:
-        self._add(0, text.strip("\n").rstrip())
+        self._add(0, text.strip("\n").rstrip(), code=True)
 
-    def _add(self, level: int, text: str, *, tight: bool = False) -> None:
+    def _add(self, level: int, text: str, *, tight: bool = False, code: bool = False) -> None:
         if text:
-            self._found.append(Block(level, text, (tight or self._tight_next) and not level))
+            self._found.append(Block(level, text, (tight or self._tight_next) and not level, code))
             self._after_item = self._tight_next = False
 
     def _text(self, node: Any, skip: type[Any] | None = None) -> str:

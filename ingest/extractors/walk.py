@@ -106,7 +106,7 @@ class _Walk:
         if level := heading_level(element):
             self._heading(level, element)
         elif name == "pre":
-            self._add(0, verbatim(element, self._skips))
+            self._add(0, verbatim(element, self._skips), code=True)
         elif name == "table" and not is_layout(element):
             caption, rows = table_rows(element, self._skips)
             self._add(0, caption)
@@ -184,11 +184,12 @@ class _Walk:
         self._add(0 if self._notes else level, line(element, self._skips))
         self._after_term = bool(self._notes)
 
-    def _add(self, level: int, text: str, *, tight: bool = False) -> None:
+    def _add(self, level: int, text: str, *, tight: bool = False, code: bool = False) -> None:
         if text and (level or not self._headings_only):
             within = self._within
             bits = (within[IN_MAIN] and IN_MAIN) | (within[IN_ARTICLE] and IN_ARTICLE)
-            self._found.append(Found(Block(level, text, tight), bits | (within[IN_CONTENT] and IN_CONTENT)))
+            block = Block(level, text, tight, code)
+            self._found.append(Found(block, bits | (within[IN_CONTENT] and IN_CONTENT)))
             self._after_item = self._after_term = False
 
     def _skips(self, element: Element) -> bool:

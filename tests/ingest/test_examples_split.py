@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ingest.decontaminate import EvaluationGrams
 from ingest.examples import make_examples
 from ingest.examples.contamination import HELD_OUT, without_contaminated
-from ingest.examples.split import group_documents, sketch_of, split_documents
+from ingest.examples.split import group_documents, split_documents
 from ingest.records import Chunk, stable_id
 from tests.ingest.test_examples import SETTINGS, AnyOrder
 
@@ -86,7 +86,7 @@ def test_copies_and_editions_of_a_document_stay_together(seed):
 def test_a_shared_paragraph_ties_no_documents():
     rng = random.Random(7)
     shared = sentence(rng)
-    pages = {str(number): sketch_of([sentence(rng, 60), shared]) for number in range(40)}
+    pages = [(str(number), f"{sentence(rng, 60)} {shared}") for number in range(40)]
     assert len(set(group_documents(pages).values())) == 40
 
 

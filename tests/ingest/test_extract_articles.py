@@ -165,8 +165,12 @@ def test_one_line_of_ten_megabytes_with_every_fault() -> None:
 
 
 def test_repair_is_applied_before_offsets_are_taken() -> None:
-    html = f"<title>a~b</title><h2>He~ad</h2><p>te~xt {LONG}</p>".encode()
-    found = extract(Page(URL, "text/html", "", html, datetime.now(UTC)), repair=lambda text: text.replace("~", ""))
+    html = f"<title>a~b</title><h2>He~ad</h2><p>te~xt {LONG}</p><pre>a ~ b</pre>".encode()
+
+    def repair(text: str, *, verbatim: bool = False) -> str:
+        return text if verbatim else text.replace("~", "")
+
+    found = extract(Page(URL, "text/html", "", html, datetime.now(UTC)), repair=repair)
     assert isinstance(found, Document)
     assert (found.title, found.sections[0].heading) == ("ab", "Head")
-    assert found.text[found.sections[0].start : found.sections[0].end] == f"text {LONG}"
+    assert found.text[found.sections[0].start : found.sections[0].end] == f"text {LONG}\n\na ~ b"
