@@ -18,8 +18,8 @@ from configs.load import load_config
 # Arrow takes a third of a second, which `wellread --help` need not pay.
 if TYPE_CHECKING:
     from configs.schema import Config
-    from ingest.diff import Change
     from ingest.records import Reject
+    from ingest.versions.diff import Change
 
 data_app = typer.Typer(help="Look into data versions, documents and rejects.", no_args_is_help=True)
 
@@ -54,8 +54,8 @@ def show(
 ) -> None:
     """A version's manifest, or a document's whole story, from the page to the models trained on it."""
     from app.data_story import story_as_json, story_lines
-    from ingest.ancestry import find_version
-    from ingest.story import tell_story
+    from ingest.versions.ancestry import find_version
+    from ingest.versions.story import tell_story
 
     workspace = Workspace(load_config(config, set_ or ()).root)
     if version := find_version(workspace, which):
@@ -109,8 +109,8 @@ def diff(
     debug: Debug = False,
 ) -> None:
     """What changed from one data set to another: documents, counts, figures and settings."""
-    from ingest.ancestry import named_version
-    from ingest.diff import changes, moved_counts, moved_settings
+    from ingest.versions.ancestry import named_version
+    from ingest.versions.diff import changes, moved_counts, moved_settings
 
     workspace = Workspace(load_config(config, set_ or ()).root)
     first, second = named_version(workspace, before), named_version(workspace, after)
@@ -145,8 +145,8 @@ def report(
     debug: Debug = False,
 ) -> None:
     """Where the report of a data set is: one HTML file for people, which needs no network."""
-    from ingest.ancestry import named_version
-    from ingest.report import REPORT
+    from ingest.versions.ancestry import named_version
+    from ingest.versions.report import REPORT
 
     settings = load_config(config, set_ or ())
     workspace = Workspace(settings.root)
@@ -162,7 +162,7 @@ def report(
 
 def _make_report(settings: "Config", workspace: Workspace, data_set: Version, out: Path) -> Path:
     from ingest.embed import load_token_counter
-    from ingest.report import report_again
+    from ingest.versions.report import report_again
 
     # Only a data set without a profile needs it, and an embedder may have to be fetched.
     counter = cache(load_token_counter)
@@ -170,8 +170,8 @@ def _make_report(settings: "Config", workspace: Workspace, data_set: Version, ou
 
 
 def _rejects(workspace: Workspace) -> Iterator[tuple[str, "Reject"]]:
-    from ingest.ancestry import reject_tables
     from ingest.records import Reject, read_table
+    from ingest.versions.ancestry import reject_tables
 
     for stage, path in reject_tables(workspace, workspace.current("documents")):
         for row in read_table(path, Reject):

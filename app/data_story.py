@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ingest.records import Document
-    from ingest.story import Made, Story
+    from ingest.versions.story import Made, Story
 
 # What a screen holds of each list; the JSON has all.
 MOST = 12

@@ -18,9 +18,9 @@ from ingest.dedup.find import Duplicate, find_duplicates, judged
 from ingest.dedup.paragraphs import Repeated, repeated_paragraphs, without_repeated
 from ingest.dedup.semantic import Semantic
 from ingest.parts import GROUP_ROWS
-from ingest.profile import Profiler
 from ingest.records import Document, Outcome, Reject, TableWriter, read_table, stable_id
 from ingest.steps import OUTCOMES, SAMPLE, TERMS, counted
+from ingest.versions.profile import Profiler
 
 DOCUMENTS, REJECTS = "documents.parquet", "rejects.parquet"
 # What deduplication had to work out, besides what it could take over.

@@ -23,7 +23,7 @@ from ingest.extractors.rst import read_rst
 from ingest.extractors.text import read_text
 from ingest.formats import BINARY, DOCX, NOTEBOOK, PDF, body_type, is_binary
 from ingest.records import Document, Page, Reject, stable_id
-from ingest.urls import normalise, site_of
+from ingest.web.urls import normalise, site_of
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,6 @@ Only these functions read the settings tree; what they call takes plain values.
 """
 
 import json
-import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -17,46 +16,37 @@ from pathlib import Path
 from typing import Any
 
 from configs.artifacts import Made, Version, Workspace, save_array
-from configs.errors import ArtifactError, ConfigError, SourceError
+from configs.errors import ArtifactError, SourceError
 from configs.examples import TeacherSettings
 from configs.schema import Config
-from configs.source import SourceSettings
 from guards.policy import load_policy
 from ingest.boilerplate import repeated_lines
 from ingest.corpus import DOCUMENTS, REJECTS, Balance, Cleaned, Repeats, make_corpus
-from ingest.crawl import crawl
 from ingest.dedup.semantic import Semantic
 from ingest.embed import Embedder, load_embedder
 from ingest.examples.endpoint import Endpoint, api_key
 from ingest.examples.stage import EXAMPLES, REPLIES, Teacher, fill_examples, fingerprints
 from ingest.examples.teacher import Rules
 from ingest.executor import Executor, executor_of
-from ingest.files import read_files
-from ingest.folder import read_folder
 from ingest.index import CHUNKS, Index, build_index, read_vectors
 from ingest.parts import GROUP_ROWS, Step, forget_parts, run_parts
-from ingest.profile import profile_vectors, read_profile
 from ingest.records import Chunk, Example, Outcome, read_table, write_table
-from ingest.report import facts_of, write_report
+from ingest.source import PAGES, read_source
 from ingest.steps import OUTCOMES, Clean, CutUp, Extract, write_cuts
+from ingest.versions.profile import profile_vectors, read_profile
+from ingest.versions.report import facts_of, write_report
 
-__all__ = ["DOCUMENTS", "EXAMPLES", "REJECTS", "questions", "run_examples", "run_index", "run_ingest"]
+__all__ = [
+    *("DOCUMENTS", "EXAMPLES", "REJECTS"),
+    *("questions", "run_documents", "run_examples", "run_index", "run_ingest"),
+]
 
-PAGES, REPORT, REPEATED = "pages.parquet", "report.html", "repeated.npy"
+REPORT, REPEATED = "report.html", "repeated.npy"
 
 # To be raised when a stage's code gives other output for the same input.
 LOGIC = {"extracted": 1, "cleaned": 1, "documents": 1, "chunks": 1, "examples": 2}
 
-ASKED_OF_A_CRAWL = {
-    *("max_pages", "max_depth", "max_per_path", "gone_after", "include", "exclude", "delay_s", "concurrency"),
-    *("timeout_s", "retries", "robots", "robots_tags", "sitemaps", "user_agent", "allow_private"),
-}
-# What decides how and how fast is read, not what.
-NOT_WHICH_PAGES = {"delay_s", "concurrency", "timeout_s", "retries", "allow_private"}
-
 Progress = Callable[[str, int, int | None], None]
-
-logger = logging.getLogger(__name__)
 
 
 def run_ingest(config: Config, progress: Progress) -> Version:
@@ -82,7 +72,7 @@ def run_documents(config: Config, progress: Progress) -> Version:
     # A mistake in it is told before anything is read.
     policy = load_policy(config.guards.policy, only=["document"])
     executor = _executor(config)
-    pages = _read_source(workspace, config.source, progress)
+    pages = read_source(workspace, config.source, progress)
     repair = config.clean.repair
     extracted = _outcomes(
         workspace, "extracted", lambda _: Extract(repair), pages, PAGES, {"repair": repair}, executor, progress
@@ -173,49 +163,6 @@ def questions(config: Config, limit: int) -> list[str]:
     rows = read_table(version.path / EXAMPLES, Example)
     held_out = (row.question for row in rows if row.split == "holdout" and row.answerable)
     return sorted(islice(held_out, 10 * limit), key=len)[:limit]
-
-
-def _read_source(workspace: Workspace, source: SourceSettings, progress: Progress) -> Version:
-    """A snapshot of the source, named by what decides which pages are read; delays only decide how fast."""
-    limits = {"max_pages": source.max_pages, "max_page_mb": source.max_page_mb}
-    read: Callable[..., Made]
-    if source.folder is not None:
-        settings = {"folder": str(source.folder.resolve()), **limits}
-        read = partial(_read_local, partial(read_folder, source.folder), source)
-    elif source.files:
-        settings = {"files": [str(path.resolve()) for path in source.files], **limits}
-        read = partial(_read_local, partial(read_files, source.files), source)
-    elif site := source.site or source.sitemap:
-        settings = source.model_dump(mode="json", exclude=NOT_WHICH_PAGES, exclude_none=True)
-        read = partial(_crawl, site, source)
-    else:
-        raise ConfigError(
-            "there is nothing to read: none of source.site, source.sitemap, source.folder and source.files is set",
-            "Add --set source.site=https://example.org/docs/ or --set source.folder=path/",
-        )
-    previous = workspace.previous("pages", settings)
-
-    def make(out: Path) -> Made:
-        return read(out, previous=previous.path if previous else None, progress=progress)
-
-    return workspace.build("pages", make, inputs={}, settings=settings, snapshot=True, resumable=True)
-
-
-def _crawl(site: str, source: SourceSettings, out: Path, **settings: Any) -> Made:
-    return crawl(
-        site,
-        out,
-        **source.model_dump(include=ASKED_OF_A_CRAWL),
-        max_page_bytes=int(source.max_page_mb * 1e6),
-        max_total_bytes=int(source.max_total_mb * 1e6),
-        only_listed=source.sitemap is not None,
-        **settings,
-    )
-
-
-def _read_local(read: Callable[..., Made], source: SourceSettings, out: Path, **settings: Any) -> Made:
-    max_page_bytes = int(source.max_page_mb * 1e6)
-    return read(out, max_pages=source.max_pages, max_page_bytes=max_page_bytes, **settings)
 
 
 def _cleaned(config: Config, extracted: Version, policy: str, executor: Executor, progress: Progress) -> Version:

@@ -8,7 +8,7 @@ the record's own type hints. Offsets count Python characters of `Document.text`.
 
 import hashlib
 import types
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, is_dataclass
 from datetime import datetime
 from functools import cache
@@ -337,9 +337,9 @@ def _arrow(hint: Any) -> pa.DataType:
 
 
 @cache
-def _nested(kind: type[Any]) -> dict[str, type[Any] | None]:
+def _nested(kind: Hashable) -> dict[str, Any]:
     """The fields that are tuples, with the record that their items are, or None. Type hints are slow to ask for."""
-    found: dict[str, type[Any] | None] = {}
+    found: dict[str, Any] = {}
     for name, hint in get_type_hints(kind).items():
         if get_origin(hint) is tuple:
             inner = get_args(hint)[0]

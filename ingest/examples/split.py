@@ -4,13 +4,13 @@ In: all passages. Out: a function that tells a passage's half. Documents whose J
 one group and stay together; with a single group, whole sections are split instead. Everything is decided by hashes of
 ids and texts, and the seed.
 
-Documents that share a band of their MinHash signatures are compared, by their true similarity. Memory holds half a
-kilobyte a document; the shingles, 8 bytes a word, lie in a temporary file.
+Documents that share a band of their MinHash signatures are compared, by their true similarity. Memory holds three
+quarters of a kilobyte a document; the shingles, 8 bytes a word, lie in a temporary file.
 
 Known limits: a document that is wholly contained in a much longer one is not in its group, since one page with all the
 others in it would tie a site together; rows that such a copy would leak are taken out afterwards, as contaminated. Of
-pairs with a similarity of just 0.5, four in a thousand share no band and are missed. Where many share one, as pages made
-from one template do, each is compared with those most like it only. A document without words is in no other's group.
+pairs with a similarity of just 0.5, four in a thousand share no band and are missed. Where many share a band, as pages
+of one template do, each is compared with those most like it only. A document without words is in no group but its own.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -30,7 +30,7 @@ from ingest.records import Chunk, stable_id
 Split = Literal["train", "holdout"]
 BandKeys = NDArray[np.uint32]
 
-# Longer shingles than those of deduplication: here half of them is enough, which phrases must not add up to.
+# More than deduplication's three: half of the shingles is enough here, and frequent phrases must not add up to that.
 WORDS = 5
 SAME = 0.5
 BANDS = bands_for(SAME)

@@ -9,7 +9,7 @@ from playwright.sync_api import Browser
 from app.cli import run
 from configs.artifacts import Made
 from ingest.records import Reject, write_table
-from ingest.report import report_again
+from ingest.versions.report import report_again
 from tests.ingest.versions import LATHE, PUMP, SITE, TEXTS, Versions
 
 PUMP_URL, LATHE_URL, COPY_URL, TINY_URL = (

@@ -11,8 +11,8 @@ import pytest
 
 from configs.artifacts import Made
 from configs.errors import ArtifactError, SourceError
-from ingest.crawl import crawl
 from ingest.records import Page, Reject, read_table
+from ingest.web.crawl import crawl
 from tests.ingest.conftest import Serve
 from tests.ingest.site_server import Answer, Site, page, redirect
 

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ingest.fetch import _decoded, _retry_after
-from ingest.links import find_links
-from ingest.network import CheckedBackend, PrivateAddressError, is_public
-from ingest.robots import parse
-from ingest.urls import may_be_document, normalise, site_of
+from ingest.web.fetch import _decoded, _retry_after
+from ingest.web.links import find_links
+from ingest.web.network import CheckedBackend, PrivateAddressError, is_public
+from ingest.web.robots import parse
+from ingest.web.urls import may_be_document, normalise, site_of
 
 AGENT = "wellread/0.1 (test)"
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from configs.errors import SourceError
-from ingest.frontier import Frontier
 from ingest.records import Page, read_table
+from ingest.web.frontier import Frontier
 from tests.ingest.conftest import Serve
 from tests.ingest.site_server import Answer, Site, page, tagged
 from tests.ingest.test_crawl import SETTINGS, pages_in, run
@@ -27,7 +27,7 @@ CONCURRENCY = 3
 CHILD = """
 import json, sys
 from pathlib import Path
-from ingest.crawl import crawl
+from ingest.web.crawl import crawl
 
 previous = Path(sys.argv[4]) if sys.argv[4:] else None
 crawl(sys.argv[1], Path(sys.argv[2]), previous=previous, **json.loads(sys.argv[3]))

@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 
 from configs.artifacts import Manifest, Version, Workspace
 from configs.errors import ArtifactError
-from ingest.ancestry import ancestors, find_version, named_version, reject_tables
-from ingest.diff import changes, moved_counts, moved_settings
 from ingest.records import write_table
+from ingest.versions.ancestry import ancestors, find_version, named_version, reject_tables
+from ingest.versions.diff import changes, moved_counts, moved_settings
 from tests.ingest.versions import LATHE, PUMP, SITE, TEXTS, Document, Versions, document
 
 

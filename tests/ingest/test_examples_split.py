@@ -90,6 +90,28 @@ def test_a_shared_paragraph_ties_no_documents():
     assert len(set(group_documents(pages).values())) == 40
 
 
+@pytest.mark.parametrize(("words", "groups"), [(50, 1), (51, 2)])
+def test_documents_are_tied_from_half_of_all_shingles_on(words, groups):
+    # Of 104 words that both begin with, 100 shingles; each word after them gives one more.
+    shared = [f"shared{number}" for number in range(104)]
+    one, two = ([f"{name}{number}" for number in range(count)] for name, count in (("one", 50), ("two", words)))
+    found = group_documents([("b", " ".join(shared + one)), ("a", " ".join(shared + two))])
+    assert set(found.values()) == ({"a"} if groups == 1 else {"a", "b"})
+
+
+def test_editions_are_found_among_many_pages_of_one_template():
+    rng = random.Random(5)
+    template = rng.choices(WORDS, k=300)
+    pages = [template + rng.choices(WORDS, k=200) for _ in range(200)]
+    texts = [(f"{number:03}", " ".join(page)) for number, page in enumerate(pages)]
+    texts += [(f"{number:03}x", " ".join(page[:-40])) for number, page in enumerate(pages[::10])]
+    rng.shuffle(texts)
+    found = group_documents(texts)
+    editions = [f"{number:03}x" for number in range(20)]
+    assert [found[name] for name in editions] == [f"{number:03}" for number in range(0, 200, 10)]
+    assert len(set(found.values())) == 200
+
+
 def test_near_copies_of_one_document_are_split_by_section():
     rng = random.Random(3)
     texts = [sentence(rng, 40) for _ in range(10)]

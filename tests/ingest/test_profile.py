@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from configs.errors import ArtifactError
-from ingest.profile import (
+from ingest.records import Document, Section
+from ingest.versions.profile import (
     BUCKETS,
     DISTANCE_BIN,
     bucket_of,
@@ -21,8 +22,7 @@ from ingest.profile import (
     read_profile,
     words_of,
 )
-from ingest.records import Document, Section
-from ingest.sketch import QUANTILES, Sketch, TopCounter, edge
+from ingest.versions.sketch import QUANTILES, Sketch, TopCounter, edge
 
 
 def document(name, text, *, language="en", date="", levels=(1,)):
@@ -177,7 +177,7 @@ def test_vectors_in_many_blocks_are_profiled_as_in_one(monkeypatch):
     vectors = np.random.default_rng(0).normal(size=(500, 8)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     whole = profile_vectors(vectors, "m")
-    monkeypatch.setattr("ingest.profile.VECTORS_AT_ONCE", 64)
+    monkeypatch.setattr("ingest.versions.profile.VECTORS_AT_ONCE", 64)
     assert profile_vectors(vectors, "m") == whole
     assert sum(whole.distances.values()) == 500
 

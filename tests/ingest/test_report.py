@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 
 from configs.artifacts import Workspace
 from configs.errors import ArtifactError
-from ingest.profile import profile_documents
 from ingest.records import Reject, write_table
-from ingest.report import Facts, facts_of, funnel, report_again, write_report
-from ingest.report_charts import Step, columns, sankey
-from ingest.report_rejects import GROUP_MEMBERS, SAMPLES, Digest, digest_rejects
-from ingest.sketch import Sketch
+from ingest.versions.profile import profile_documents
+from ingest.versions.report import Facts, facts_of, funnel, report_again, write_report
+from ingest.versions.report_charts import Step, columns, sankey
+from ingest.versions.report_rejects import GROUP_MEMBERS, SAMPLES, Digest, digest_rejects
+from ingest.versions.sketch import Sketch
 from tests.ingest.versions import SITE, Document, Versions
 
 EVIL = '"><script>alert(1)</script><img src=x onerror=alert(1)>\u202e\x00\x1b[2J'

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ingest.robots import MAX_BYTES, parse, product_of
+from ingest.web.robots import MAX_BYTES, parse, product_of
 
 AGENT = "wellread/0.1 (test)"
 

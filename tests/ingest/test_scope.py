@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from configs.errors import ConfigError
 from configs.load import load_config
-from ingest.patterns import matches
-from ingest.scope import Scope, family, trap
+from ingest.web.patterns import matches
+from ingest.web.scope import Scope, family, trap
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.sitemap import MAX_URLS, Listed, read_sitemap
+from ingest.web.sitemap import MAX_URLS, Listed, read_sitemap
 
 SPACE = 'xmlns="http://www.sitemaps.org/schemas/sitemap/0.9"'
 

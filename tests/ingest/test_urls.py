@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.urls import Resolver, normalise, without_index
+from ingest.web.urls import Resolver, normalise, without_index
 
 SPACES = " \t\r\n\f\0"
 

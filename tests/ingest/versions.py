@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from configs.artifacts import Made, Version, Workspace, fingerprint_of
-from ingest.ancestry import REJECTS, TABLES
 from ingest.records import Chunk, Document, Example, Outcome, Page, Reject, Section, stable_id, write_table
+from ingest.versions.ancestry import REJECTS, TABLES
 
 SITE = "https://example.org/docs/"
 PUMP = "Pump\n\nThe pump moves water from the well into the tank.\n\nCall Ann now.\n\nShare this page"

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from typing import Literal
 from urllib.parse import urlsplit
 
-from ingest.patterns import matches, spelled
 from ingest.records import Reject
-from ingest.urls import DEFAULT_PORTS, site_of
+from ingest.web.patterns import matches, spelled
+from ingest.web.urls import DEFAULT_PORTS, site_of
 
 MAX_SEGMENTS = 20
 MAX_REPEATS = 4

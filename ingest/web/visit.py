@@ -12,16 +12,16 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from configs.errors import SourceError
-from ingest.fetch import DOCUMENT, Failed, Fetched, Outcome, Redirected, Unchanged, Wanted
-from ingest.frontier import Frontier, Leads, Wave
-from ingest.hosts import UNREACHABLE, Hosts
-from ingest.leads import EXCLUDED, Reader
-from ingest.links import PageLinks
-from ingest.listing import read_sitemaps
-from ingest.previous import Known
 from ingest.records import Reject
-from ingest.robots import Rules
-from ingest.urls import normalise, origin_of
+from ingest.web.fetch import DOCUMENT, Failed, Fetched, Outcome, Redirected, Unchanged, Wanted
+from ingest.web.frontier import Frontier, Leads, Wave
+from ingest.web.hosts import UNREACHABLE, Hosts
+from ingest.web.leads import EXCLUDED, Reader
+from ingest.web.links import PageLinks
+from ingest.web.listing import read_sitemaps
+from ingest.web.previous import Known
+from ingest.web.robots import Rules
+from ingest.web.urls import normalise, origin_of
 
 logger = logging.getLogger(__name__)
 

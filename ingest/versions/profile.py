@@ -8,8 +8,8 @@ Two profiles are made to be compared without their data: the bins of a distribut
 the data, so that Kolmogorov-Smirnov, Jensen-Shannon and the population stability index are sums over bins, and words
 are counted by a hash that is the same everywhere.
 
-Known limits: those of `ingest/sketch.py`; and runs of Thai or other scripts without spaces count as one word (Chinese,
-Japanese and Korean characters count as one each).
+Known limits: those of `ingest/versions/sketch.py`; and runs of Thai or other scripts without spaces count as one word
+(Chinese, Japanese and Korean characters count as one each).
 """
 
 import json
@@ -24,7 +24,7 @@ import numpy as np
 from configs.artifacts import write_text_atomic
 from configs.errors import ArtifactError
 from ingest.records import Document
-from ingest.sketch import Distribution, Frozen, Sketch, TopCounter
+from ingest.versions.sketch import Distribution, Frozen, Sketch, TopCounter
 
 PROFILE, VECTOR_PROFILE = "profile.json", "vector_profile.json"
 SCHEMA = 1

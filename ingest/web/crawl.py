@@ -2,7 +2,7 @@
 
 Breadth first, one host unless the patterns name others, within limits of depth, number and size; robots.txt and robots
 tags obeyed, sitemaps read, requests paced, redirects followed by hand. What it knows lives in `crawl.db` (see
-`ingest/frontier.py`) until it is done: a killed crawl goes on where it was, and loses or repeats nothing but the
+`ingest/web/frontier.py`) until it is done: a killed crawl goes on where it was, and loses or repeats nothing but the
 requests that were under way.
 
 A crawl that goes on from a previous version asks only for what has changed, and keeps what has not: body, time and
@@ -25,18 +25,18 @@ from pathlib import Path
 
 from configs.artifacts import Made
 from configs.errors import ArtifactError, SourceError
-from ingest.fetch import Fetcher
-from ingest.frontier import Frontier
-from ingest.hosts import Hosts
-from ingest.leads import Reader
-from ingest.network import CheckedBackend, CheckedTransport, Resolver, resolve
-from ingest.previous import PreviousPages
-from ingest.publish import publish
-from ingest.robots import product_of
-from ingest.scope import Scope
-from ingest.settle import settle
-from ingest.urls import normalise
-from ingest.visit import MAX_RUNNING, BrokenOffError, Limits, Progress, Visit
+from ingest.web.fetch import Fetcher
+from ingest.web.frontier import Frontier
+from ingest.web.hosts import Hosts
+from ingest.web.leads import Reader
+from ingest.web.network import CheckedBackend, CheckedTransport, Resolver, resolve
+from ingest.web.previous import PreviousPages
+from ingest.web.publish import publish
+from ingest.web.robots import product_of
+from ingest.web.scope import Scope
+from ingest.web.settle import settle
+from ingest.web.urls import normalise
+from ingest.web.visit import MAX_RUNNING, BrokenOffError, Limits, Progress, Visit
 
 STATE = "crawl.db"
 

@@ -23,11 +23,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from configs.artifacts import Version, Workspace, write_text_atomic
 from configs.errors import ArtifactError
-from ingest.ancestry import REJECTS, TABLES, ancestors
-from ingest.profile import PROFILE, DataProfile, Word, profile_documents, read_profile
 from ingest.records import Document, column, read_table
-from ingest.report_charts import Step, columns, sankey
-from ingest.report_rejects import Digest, digest_rejects
+from ingest.versions.ancestry import REJECTS, TABLES, ancestors
+from ingest.versions.profile import PROFILE, DataProfile, Word, profile_documents, read_profile
+from ingest.versions.report_charts import Step, columns, sankey
+from ingest.versions.report_rejects import Digest, digest_rejects
 
 REPORT = "report.html"
 REJECTED, FLAGGED, TERMS, REPEATED = "rejected_", "flagged_", "terms_", "repeated_"

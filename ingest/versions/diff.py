@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from configs.artifacts import Version, Workspace
 from configs.errors import ArtifactError
-from ingest.ancestry import DOCUMENTS_STAGE, TABLES, ancestors
+from ingest.versions.ancestry import DOCUMENTS_STAGE, TABLES, ancestors
 
 COLUMNS = ["url", "id", "title", "text"]
 

@@ -13,7 +13,7 @@ from heapq import heappush, heappushpop
 from pathlib import Path
 
 from ingest.records import Reject, read_table, stable_id
-from ingest.sketch import TopCounter
+from ingest.versions.sketch import TopCounter
 
 SAMPLES, GROUPS, GROUP_MEMBERS = 3, 8, 4
 

@@ -7,13 +7,13 @@ from collections.abc import Iterable
 from dataclasses import replace
 from functools import lru_cache
 
-from ingest.fetch import Failed, Fetched
 from ingest.formats import BINARY, body_type, is_binary
-from ingest.frontier import ORPHANED, Leads, Wave
-from ingest.links import PageLinks, RobotsTags, find_links, robots_tags
 from ingest.records import Reject
-from ingest.scope import Scope
-from ingest.urls import Resolver, may_be_document, origin_of, site_of, with_scheme_of
+from ingest.web.fetch import Failed, Fetched
+from ingest.web.frontier import ORPHANED, Leads, Wave
+from ingest.web.links import PageLinks, RobotsTags, find_links, robots_tags
+from ingest.web.scope import Scope
+from ingest.web.urls import Resolver, may_be_document, origin_of, site_of, with_scheme_of
 
 EXCLUDED = "source.include and source.exclude leave it out"
 NOINDEX = "it asks not to be kept (noindex)"

@@ -7,9 +7,9 @@ is asked for once per host and run.
 import asyncio
 import logging
 
-from ingest.fetch import Failed, Fetched, Fetcher, Outcome, Pace, Redirected, Wanted
-from ingest.robots import ALLOW_ALL, MAX_BYTES, Rules, parse
-from ingest.urls import normalise, origin_of, site_of
+from ingest.web.fetch import Failed, Fetched, Fetcher, Outcome, Pace, Redirected, Wanted
+from ingest.web.robots import ALLOW_ALL, MAX_BYTES, Rules, parse
+from ingest.web.urls import normalise, origin_of, site_of
 
 logger = logging.getLogger(__name__)
 

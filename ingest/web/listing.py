@@ -6,14 +6,14 @@ sitemaps have been read is kept on disk, so a killed crawl reads none of them ag
 
 import logging
 
-from ingest.fetch import Failed, Fetched, Outcome, Redirected, Wanted
-from ingest.frontier import Frontier
-from ingest.hosts import Hosts
-from ingest.leads import EXCLUDED
 from ingest.records import Reject
-from ingest.scope import Scope
-from ingest.sitemap import MAX_BYTES, Listed, read_sitemap
-from ingest.urls import may_be_document, normalise, site_of, with_scheme_of
+from ingest.web.fetch import Failed, Fetched, Outcome, Redirected, Wanted
+from ingest.web.frontier import Frontier
+from ingest.web.hosts import Hosts
+from ingest.web.leads import EXCLUDED
+from ingest.web.scope import Scope
+from ingest.web.sitemap import MAX_BYTES, Listed, read_sitemap
+from ingest.web.urls import may_be_document, normalise, site_of, with_scheme_of
 
 logger = logging.getLogger(__name__)
 

@@ -25,7 +25,7 @@ import httpcore
 import httpx
 
 from ingest.formats import READABLE, media_type
-from ingest.network import PrivateAddressError
+from ingest.web.network import PrivateAddressError
 
 logger = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from ingest.patterns import matches, spelled
+from ingest.web.patterns import matches, spelled
 
 MAX_BYTES = 500 * 1024
 MAX_SITEMAPS = 1000

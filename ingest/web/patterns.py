@@ -7,7 +7,7 @@ wrote it. Out: the same pattern in the spelling that addresses are normalised to
 import re
 from urllib.parse import urlsplit
 
-from ingest.urls import normalise
+from ingest.web.urls import normalise
 
 
 def spelled(pattern: str) -> str:

@@ -21,9 +21,9 @@ import pyarrow.parquet as pq
 
 from configs.artifacts import Version, Workspace
 from configs.errors import ArtifactError
-from ingest.ancestry import DOCUMENTS_STAGE, REJECTS, TABLES, ancestors
 from ingest.records import Chunk, Document, Outcome, Page, Reject, read_between
-from ingest.urls import normalise
+from ingest.versions.ancestry import DOCUMENTS_STAGE, REJECTS, TABLES, ancestors
+from ingest.web.urls import normalise
 
 # Lines that cleaning took out, of which a few are shown.
 LINES_SHOWN = 10

@@ -16,10 +16,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from ingest.previous import Known
 from ingest.records import Reject
-from ingest.scope import family, too_many, trap
-from ingest.urls import site_of
+from ingest.web.previous import Known
+from ingest.web.scope import family, too_many, trap
+from ingest.web.urls import site_of
 
 LISTED, ORPHANED = 1_000_000, 2_000_000
 _BATCH = 256

@@ -11,9 +11,9 @@ from datetime import datetime
 from pathlib import Path
 
 from configs.artifacts import Made
-from ingest.frontier import Frontier
-from ingest.previous import PAGES, TRAILS, Known, PreviousPages, Trail
 from ingest.records import Page, Reject, write_table
+from ingest.web.frontier import Frontier
+from ingest.web.previous import PAGES, TRAILS, Known, PreviousPages, Trail
 
 REJECTS = "rejects.parquet"
 # Rows of a row group of pages: what later stages read and work on at once.
@@ -22,7 +22,7 @@ _COLUMNS = ", ".join(f"page.{name}" for name in Known._fields)
 
 
 def publish(folder: Path, frontier: Frontier, previous: PreviousPages | None) -> Made:
-    """Write the tables into `folder`. Counts and fingerprint are those of `ingest.crawl.crawl`."""
+    """Write the tables into `folder`. Counts and fingerprint are those of `ingest.web.crawl.crawl`."""
     if previous and _is_as_before(frontier):
         # Compressing all bodies again would take longer than all else that an unchanged site costs.
         for name in (PAGES, TRAILS):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from math import floor
 
-from ingest.sketch import Distribution, edge
+from ingest.versions.sketch import Distribution, edge
 
 WIDTH, NODE = 1000.0, 10.0
 # Height of the widest flow, the room above it for names, and the distance of what is left out below it.

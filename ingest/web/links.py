@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from selectolax.lexbor import LexborHTMLParser
 
 from ingest.extractors.charset import decode
-from ingest.urls import Resolver
+from ingest.web.urls import Resolver
 
 _ASKED = "base, a[href], area[href], frame[src], iframe[src], link[rel][href], meta[content]"
 _REFRESH = re.compile(r"^\s*[\d.]*\s*[;,]?\s*url\s*=\s*['\"]?([^'\"]+)", re.IGNORECASE)

@@ -14,11 +14,11 @@ from typing import NamedTuple
 from selectolax.lexbor import LexborHTMLParser
 
 from ingest.extractors.charset import decode
-from ingest.frontier import Frontier
-from ingest.hosts import UNREACHABLE
-from ingest.previous import Known, PreviousPages
 from ingest.records import Reject
-from ingest.urls import without_index
+from ingest.web.frontier import Frontier
+from ingest.web.hosts import UNREACHABLE
+from ingest.web.previous import Known, PreviousPages
+from ingest.web.urls import without_index
 
 logger = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from typing import Any
 import httpcore
 import httpx
 
-from ingest.exact_stream import ExactStream
+from ingest.web.exact_stream import ExactStream
 
 Resolver = Callable[[str, int], Awaitable[list[str]]]
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")

@@ -15,7 +15,7 @@ from itertools import chain
 
 from lxml import etree
 
-from ingest.urls import MAX_LENGTH
+from ingest.web.urls import MAX_LENGTH
 
 MAX_BYTES = 50 * 1024 * 1024
 MAX_URLS = 50_000
