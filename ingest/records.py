@@ -13,7 +13,7 @@ from dataclasses import dataclass, is_dataclass
 from datetime import datetime
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Self, TypeVar, cast, get_args, get_origin, get_type_hints
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -348,7 +348,7 @@ def _nested(kind: Hashable) -> dict[str, Any]:
 
 
 def _revive(kind: type[Record], row: dict[str, Any]) -> Record:
-    for name, inner in _nested(kind).items():
+    for name, inner in _nested(cast(Hashable, kind)).items():
         row[name] = tuple(row[name]) if inner is None else tuple(_revive(inner, item) for item in row[name])
     return kind(**row)
 
@@ -356,7 +356,7 @@ def _revive(kind: type[Record], row: dict[str, Any]) -> Record:
 def _plain(record: Any) -> dict[str, Any]:
     """As `dataclasses.asdict`, which copies every leaf and takes four times as long."""
     row = dict(vars(record))
-    for name, inner in _nested(type(record)).items():
+    for name, inner in _nested(cast(Hashable, type(record))).items():
         row[name] = list(row[name]) if inner is None else [_plain(item) for item in row[name]]
     return row
 

@@ -10,7 +10,8 @@ quarters of a kilobyte a document; the shingles, 8 bytes a word, lie in a tempor
 Known limits: a document that is wholly contained in a much longer one is not in its group, since one page with all the
 others in it would tie a site together; rows that such a copy would leak are taken out afterwards, as contaminated. Of
 pairs with a similarity of just 0.5, four in a thousand share no band and are missed. Where many share a band, as pages
-of one template do, each is compared with those most like it only. A document without words is in no group but its own.
+of one template do, each is compared with four on either side, so a pair has to share a rarer band too, as editions do.
+A document without words is in no group but its own.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -34,8 +35,8 @@ BandKeys = NDArray[np.uint32]
 WORDS = 5
 SAME = 0.5
 BANDS = bands_for(SAME)
-# Documents of a bucket that another is compared with.
-AT_MOST = 8
+# Documents of a bucket that another is compared with, before it and after it, in the order of their ids.
+AT_MOST = 4
 
 
 def share(seed: int, *parts: str) -> float:
@@ -78,20 +79,20 @@ def group_documents(texts: Iterable[tuple[str, str]], folder: Path | None = None
     """
     with ShingleFile(folder) as shingles:
         ids, keys = _read(texts, shingles)
-        by_id = sorted(range(len(ids)), key=ids.__getitem__)
+        # From here on a document is its place among the ids, so that the order in which they came does not matter.
+        rows = sorted(range(len(ids)), key=ids.__getitem__)
         parent = list(range(len(ids)))
 
-        def root(row: int) -> int:
-            while parent[row] != row:
-                parent[row] = row = parent[parent[row]]
-            return row
+        def root(place: int) -> int:
+            while parent[place] != place:
+                parent[place] = place = parent[parent[place]]
+            return place
 
-        for first, second in _pairs(keys, np.argsort(by_id)):
-            one, two = root(first), root(second)
-            if one != two and shingles.similarity(first, second) >= SAME:
+        for first, second in _pairs(keys[rows]):
+            one, two = sorted((root(first), root(second)))
+            if one != two and shingles.similarity(rows[first], rows[second]) >= SAME:
                 parent[two] = one
-    smallest: dict[int, str] = {}
-    return {ids[row]: smallest.setdefault(root(row), ids[row]) for row in by_id}
+    return {ids[row]: ids[rows[root(place)]] for place, row in enumerate(rows)}
 
 
 def _read(texts: Iterable[tuple[str, str]], shingles: ShingleFile) -> tuple[list[str], BandKeys]:
@@ -120,17 +121,15 @@ def _batches(texts: Iterable[tuple[str, str]]) -> Iterator[list[tuple[str, str]]
         yield batch
 
 
-def _pairs(keys: BandKeys, rank: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
-    """Rows that share a band, one band after the other; of many that share one, those whose next bands are the same.
+def _pairs(keys: BandKeys) -> Iterator[tuple[int, int]]:
+    """Rows that share a band, one band after the other; of many that share one, those nearest to each other.
 
     Args:
         keys: uint32[documents, bands].
-        rank: of each row, by which those with the same keys are sorted.
     """
-    for band in range(BANDS.count):
-        near = [keys[:, (band + step) % BANDS.count] for step in (2, 1, 0)]
-        order = np.lexsort([rank, *near])
-        bucket = keys[order, band]
+    for column in keys.T:
+        order = np.argsort(column, kind="stable")
+        bucket = column[order]
         for step in range(1, AT_MOST + 1):
             same = np.flatnonzero(bucket[step:] == bucket[:-step])
             yield from zip(order[same].tolist(), order[same + step].tolist(), strict=True)

@@ -101,15 +101,16 @@ def test_documents_are_tied_from_half_of_all_shingles_on(words, groups):
 
 def test_editions_are_found_among_many_pages_of_one_template():
     rng = random.Random(5)
-    template = rng.choices(WORDS, k=300)
-    pages = [template + rng.choices(WORDS, k=200) for _ in range(200)]
-    texts = [(f"{number:03}", " ".join(page)) for number, page in enumerate(pages)]
-    texts += [(f"{number:03}x", " ".join(page[:-40])) for number, page in enumerate(pages[::10])]
-    rng.shuffle(texts)
-    found = group_documents(texts)
-    editions = [f"{number:03}x" for number in range(20)]
-    assert [found[name] for name in editions] == [f"{number:03}" for number in range(0, 200, 10)]
-    assert len(set(found.values())) == 200
+    template = rng.choices(WORDS, k=60)
+    pages = [template + rng.choices(WORDS, k=40) for _ in range(1000)]
+    texts = {f"{number:03}": " ".join(page) for number, page in enumerate(pages)}
+    editions = {f"x{number:03}": f"{number:03}" for number in range(0, 1000, 10)}
+    texts |= {
+        edition: " ".join([*texts[page].split()[:-20], *rng.choices(WORDS, k=20)]) for edition, page in editions.items()
+    }
+    found = group_documents(rng.sample(list(texts.items()), len(texts)))
+    assert {edition: found[edition] for edition in editions} == editions
+    assert len(set(found.values())) == 1000
 
 
 def test_near_copies_of_one_document_are_split_by_section():
