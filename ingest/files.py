@@ -9,7 +9,7 @@ A killed run starts again. Known limit: `rows.db` needs as much disk as the docu
 
 import logging
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +18,7 @@ from configs.artifacts import Made
 from configs.errors import SourceError
 from ingest.folder import read_file
 from ingest.formats import BY_EXTENSION
-from ingest.records import Page, Reject, write_table
+from ingest.records import Page, Progress, Reject, write_table
 from ingest.snapshot import REJECTS, disk_errors, write_snapshot
 from ingest.tables import EXTENSIONS, Row, count_rows, is_table, read_rows
 
@@ -26,8 +26,6 @@ logger = logging.getLogger(__name__)
 
 STATE = "rows.db"
 REMEDY = f"Name files that end in {', '.join(sorted(BY_EXTENSION))}, or tables that end in {', '.join(EXTENSIONS)}"
-
-Progress = Callable[[str, int, int | None], None]
 
 
 def read_files(

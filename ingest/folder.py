@@ -9,21 +9,19 @@ Hidden files and folders are skipped, and so is what a symbolic link outside the
 
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 from configs.artifacts import Made
 from configs.errors import SourceError
 from ingest.formats import BY_EXTENSION
-from ingest.records import Page, Reject, write_table
+from ingest.records import Page, Progress, Reject, write_table
 from ingest.snapshot import REJECTS, disk_errors, write_snapshot
 
 logger = logging.getLogger(__name__)
 
 REMEDY = f"Name a folder that holds {', '.join(sorted(BY_EXTENSION))} files"
-
-Progress = Callable[[str, int, int | None], None]
 
 
 def read_folder(

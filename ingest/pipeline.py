@@ -30,7 +30,7 @@ from ingest.examples.teacher import Rules
 from ingest.executor import Executor, executor_of
 from ingest.index import CHUNKS, Index, build_index, read_vectors
 from ingest.parts import GROUP_ROWS, Step, forget_parts, run_parts
-from ingest.records import Chunk, Example, Outcome, read_table, write_table
+from ingest.records import Chunk, Example, Outcome, Progress, read_table, write_table
 from ingest.source import PAGES, read_source
 from ingest.steps import OUTCOMES, Clean, CutUp, Extract, write_cuts
 from ingest.versions.profile import profile_vectors, read_profile
@@ -45,8 +45,6 @@ REPORT, REPEATED = "report.html", "repeated.npy"
 
 # To be raised when a stage's code gives other output for the same input.
 LOGIC = {"extracted": 1, "cleaned": 1, "documents": 1, "chunks": 1, "examples": 2}
-
-Progress = Callable[[str, int, int | None], None]
 
 
 def run_ingest(config: Config, progress: Progress) -> Version:

@@ -8,7 +8,7 @@ the record's own type hints. Offsets count Python characters of `Document.text`.
 
 import hashlib
 import types
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, is_dataclass
 from datetime import datetime
 from functools import cache
@@ -180,6 +180,8 @@ class Outcome:
 
 
 Record = TypeVar("Record")
+# What is being done, how much of it is done, and how much there is, where that is known.
+Progress = Callable[[str, int, int | None], None]
 
 # Bytes of bodies in a row group, which is read as a whole.
 HEAVIEST_GROUP = 32_000_000

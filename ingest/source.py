@@ -13,6 +13,7 @@ from configs.errors import ConfigError
 from configs.source import SourceSettings
 from ingest.files import read_files
 from ingest.folder import read_folder
+from ingest.records import Progress
 from ingest.web.crawl import crawl
 
 PAGES = "pages.parquet"
@@ -22,8 +23,6 @@ ASKED_OF_A_CRAWL = {
 }
 # What decides how and how fast is read, not what.
 NOT_WHICH_PAGES = {"delay_s", "concurrency", "timeout_s", "retries", "allow_private"}
-
-Progress = Callable[[str, int, int | None], None]
 
 
 def read_source(workspace: Workspace, source: SourceSettings, progress: Progress) -> Version:

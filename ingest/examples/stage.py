@@ -8,7 +8,7 @@ Killed at any point and run again into the same folder, it gives the same tables
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,11 +21,9 @@ from ingest.examples.endpoint import Endpoint, Replies, ask_endpoint
 from ingest.examples.make import Search, make_examples
 from ingest.examples.split import split_documents
 from ingest.examples.teacher import Rules, ask_teacher
-from ingest.records import Chunk, Example, Reject, write_table
+from ingest.records import Chunk, Example, Progress, Reject, write_table
 
 EXAMPLES, REJECTS, COMPLETIONS, REPLIES = "examples.parquet", "rejects.parquet", "completions.parquet", "teacher.jsonl"
-
-Progress = Callable[[str, int, int | None], None]
 
 
 @dataclass(frozen=True)
@@ -74,7 +72,7 @@ def fill_examples(
     # Before a teacher is paid: a file may be missing.
     grams = EvaluationGrams.load(evaluation_sets)
     written, rejects = _written(folder, chunks, teacher, seed, progress) if teacher else ([], [])
-    split_of = split_documents(chunks, holdout_share, seed)
+    split_of = split_documents(chunks, holdout_share, seed, folder=folder)
     made = make_examples(
         chunks,
         index,

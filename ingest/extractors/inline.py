@@ -5,6 +5,7 @@ met once, so the time is linear in the size of what is read.
 """
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from ingest.extractors.furniture import LAYOUT, says
 from ingest.extractors.outline import table_text
@@ -45,7 +46,7 @@ def strings(element: Element, skips: Skips) -> Iterator[str]:
     """The strings below an element, with a break at each `<br>` and, unless it is a `<pre>`, around each block."""
     edged = element.tag != "pre"
     stack: list[Element | str] = []
-    _push(stack, element)
+    push(stack, element)
     while stack:
         node = stack.pop()
         if isinstance(node, str):
@@ -56,13 +57,14 @@ def strings(element: Element, skips: Skips) -> Iterator[str]:
             yield BREAK
         elif edged and node.tag in BLOCKS:
             stack.append(" ")
-            _push(stack, node)
+            push(stack, node)
             stack.append(" ")
         else:
-            _push(stack, node)
+            push(stack, node)
 
 
-def _push(stack: list[Element | str], element: Element) -> None:
+def push(stack: list[Any], element: Element) -> None:
+    """Put what is in an element onto a stack, so that it comes off in reading order."""
     for child in reversed(element):
         if child.tail:
             stack.append(child.tail)

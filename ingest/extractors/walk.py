@@ -23,6 +23,7 @@ from ingest.extractors.inline import (
     is_anchor,
     is_layout,
     line,
+    push,
     table_rows,
     verbatim,
 )
@@ -94,13 +95,13 @@ class _Walk:
             self._words.append(BREAK)
         elif name == "q":
             self._stack.append(lambda: self._words.append("”"))
-            self._push(element)
+            push(self._stack, element)
             self._words.append("“")
         elif element.get("role") == "heading":
             self._flush()
             self._heading(heading_level(element), element)
         elif not is_anchor(element):
-            self._push(element)
+            push(self._stack, element)
 
     def _enter_block(self, element: Element, name: str) -> None:
         if level := heading_level(element):
@@ -114,15 +115,6 @@ class _Walk:
         else:
             self._descend(element, name)
 
-    def _push(self, element: Element) -> None:
-        stack = self._stack
-        for child in reversed(element):
-            if child.tail:
-                stack.append(child.tail)
-            stack.append(child)
-        if element.text:
-            stack.append(element.text)
-
     def _descend(self, element: Element, name: str) -> None:
         """Go into a block element, and undo at its end what it changes."""
         said = says(element)
@@ -131,7 +123,7 @@ class _Walk:
         nested = name in _LISTS
         if not (scope or only_headings or nested or said & NOTE or name in ("li", "dt")):
             self._stack.append(self._flush)
-            self._push(element)
+            push(self._stack, element)
             return
         note = bool(said & NOTE)
         if scope:
@@ -155,7 +147,7 @@ class _Walk:
                 self._after_item = False
 
         self._stack.append(leave)
-        self._push(element)
+        push(self._stack, element)
 
     def _flush(self, *, term: bool = False) -> None:
         """End the running paragraph."""

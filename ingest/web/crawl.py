@@ -25,6 +25,7 @@ from pathlib import Path
 
 from configs.artifacts import Made
 from configs.errors import ArtifactError, SourceError
+from ingest.records import Progress
 from ingest.web.fetch import Fetcher
 from ingest.web.frontier import Frontier
 from ingest.web.hosts import Hosts
@@ -36,7 +37,7 @@ from ingest.web.robots import product_of
 from ingest.web.scope import Scope
 from ingest.web.settle import settle
 from ingest.web.urls import normalise
-from ingest.web.visit import MAX_RUNNING, BrokenOffError, Limits, Progress, Visit
+from ingest.web.visit import MAX_RUNNING, BrokenOffError, Limits, Visit
 
 STATE = "crawl.db"
 

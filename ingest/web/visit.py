@@ -7,12 +7,11 @@ import asyncio
 import hashlib
 import logging
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NoReturn
 
 from configs.errors import SourceError
-from ingest.records import Reject
+from ingest.records import Progress, Reject
 from ingest.web.fetch import DOCUMENT, Failed, Fetched, Outcome, Redirected, Unchanged, Wanted
 from ingest.web.frontier import Frontier, Leads, Wave
 from ingest.web.hosts import UNREACHABLE, Hosts
@@ -25,7 +24,6 @@ from ingest.web.urls import normalise, origin_of
 
 logger = logging.getLogger(__name__)
 
-Progress = Callable[[str, int, int | None], None]
 
 MAX_REDIRECTS = 10
 # So many pages in a row without any answer mean that the site is gone, not that the pages are.
