@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,7 +13,9 @@ from app.console import show_json, show_rows, tell
 from app.options import AsJson, ConfigFile, Debug, Overrides
 from configs.artifacts import write_text_atomic
 from configs.load import load_config
-from feedback.store import Store
+
+if TYPE_CHECKING:
+    from feedback.store import Store
 
 feedback_app = typer.Typer(help="See and export what people thought of the answers.", no_args_is_help=True)
 monitor_app = typer.Typer(help="See how the assistant is doing.", no_args_is_help=True)
@@ -72,12 +74,15 @@ def report(config: ConfigFile = None, set_: Overrides = None, as_json: AsJson = 
 
 
 @contextmanager
-def _store(config: Path | None, overrides: list[str] | None) -> Iterator[Store]:
+def _store(config: Path | None, overrides: list[str] | None) -> Iterator["Store"]:
+    # Every command imports this file, and SQLAlchemy takes longer to import than most of them run.
+    from feedback.store import Store
+
     with closing(Store(load_config(config, overrides or ()).database_url)) as store:
         yield store
 
 
-def _joined(store: Store, limit: int | None) -> list[dict[str, Any]]:
+def _joined(store: "Store", limit: int | None) -> list[dict[str, Any]]:
     """Feedback rows, newest first, each with its interaction's question, answer and model."""
     rows = []
     for feedback in store.feedback(limit=limit):

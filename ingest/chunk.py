@@ -9,8 +9,6 @@ Known limit: a single unbroken word longer than the budget is cut between charac
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from langchain_text_splitters import RecursiveCharacterTextSplitter
-
 from ingest.records import Chunk, Document, Section, stable_id
 
 # Paragraphs, lines (list items, table rows, code), sentences, words, characters.
@@ -58,6 +56,9 @@ def _split(text: str, count_tokens: Callable[[str], int], budget: int) -> list[_
     offset = text.index(stripped)
     if count_tokens(stripped) <= budget:
         return [_Piece(offset, offset + len(stripped))]
+    # Imported here: it takes as long to import as a hundred documents to cut, and short ones need no splitter.
+    from langchain_text_splitters import RecursiveCharacterTextSplitter
+
     splitter = RecursiveCharacterTextSplitter(
         separators=SEPARATORS,
         is_separator_regex=True,
