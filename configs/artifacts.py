@@ -21,7 +21,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -177,7 +177,13 @@ class Workspace:
                 work=work,
             )
             write_text_atomic(partial / "manifest.json", manifest.model_dump_json(indent=2) + "\n")
-            os.replace(partial, home / version)
+            try:
+                os.replace(partial, home / version)
+            except OSError as error:
+                # The folder is there without a manifest: something else has put it there, or taken that away.
+                raise ArtifactError(
+                    f"cannot publish {home / version}: {error.strerror}", "Delete that folder and run the command again"
+                ) from None
             return self._publish(stage, version, reused=False)
 
     def current(self, stage: str) -> Version:
@@ -216,13 +222,13 @@ class Workspace:
         return sorted(found, key=lambda version: version.manifest.created)
 
     def previous(self, stage: str, settings: Mapping[str, Any], *, logic: int = 1) -> Version | None:
-        """The version from which the same work takes over what has not changed: the current one, else the newest."""
-        work = work_of(stage, settings, logic)
-        same = [version for version in self.versions(stage) if version.manifest.work == work]
-        pointer = self.root / stage / "current"
-        current = pointer.read_text().strip() if pointer.exists() else ""
-        # A source that is again as it was leads back to an older version.
-        return next((version for version in same if version.id == current), same[-1] if same else None)
+        """The version that the same work led to last, from any inputs; what has not changed is taken over from it."""
+        # Not the newest of them: a source that is again as it was leads back to an older one.
+        pointer = self.root / stage / f".latest-{work_of(stage, settings, logic)}"
+        with suppress(FileNotFoundError):
+            version = pointer.read_text().strip()
+            return self.version(stage, version) if (self.root / stage / version / "manifest.json").exists() else None
+        return None
 
     def _made_before(self, stage: str, key: str) -> str | None:
         home = self.root / stage
@@ -231,8 +237,10 @@ class Workspace:
         return key if (home / key / "manifest.json").exists() else None
 
     def _publish(self, stage: str, version: str, *, reused: bool) -> Version:
-        write_text_atomic(self.root / stage / "current", version + "\n")
-        return self.version(stage, version, reused=reused)
+        published = self.version(stage, version, reused=reused)
+        for pointer in (f".latest-{published.manifest.work}", "current"):
+            write_text_atomic(self.root / stage / pointer, version + "\n")
+        return published
 
 
 def work_of(stage: str, settings: Mapping[str, Any], logic: int = 1) -> str:
@@ -281,7 +289,12 @@ def code_revision() -> str:
 @cache
 def package_versions() -> dict[str, str]:
     """Versions of the packages that decide what a stage's output looks like."""
-    return {name: metadata.version(name) for name in RECORDED_PACKAGES if _installed(name)}
+    return versions_of(RECORDED_PACKAGES)
+
+
+def versions_of(packages: Iterable[str]) -> dict[str, str]:
+    """The versions of those packages that are installed."""
+    return {name: metadata.version(name) for name in packages if _installed(name)}
 
 
 def _installed(name: str) -> bool:

@@ -80,5 +80,7 @@ class SourceSettings(Section):
     def _one_source(self) -> Self:
         named = [name for name in ("site", "sitemap", "folder", "files") if getattr(self, name)]
         if len(named) > 1:
-            raise ValueError(f"set source.{' or source.'.join(named)}, not both")
+            raise ValueError(f"set only one of source.{' and source.'.join(named)}")
+        if (self.include or self.exclude) and (self.folder or self.files):
+            raise ValueError("include and exclude choose among the pages of a site; name a narrower folder, or files")
         return self

@@ -37,6 +37,7 @@ DESCRIBED_HERE = {
     "guards/weights/toxicity.json": "Labels, calibration, thresholds and held-out figures of the toxicity model.",
     "guards/weights/toxicity.tokenizer.json": "The toxicity model's tokenizer.",
     "docs/benchmarks/guards-2026-11-21.json": "What `bench.guards` printed for `docs/benchmarks.md`.",
+    "docs/benchmarks/ingest-2026-11-21.json": "Figures of ingest, of its parts, and of other tools in the same runs.",
     "docs/benchmarks/loop-2026-11-21.json": "What `bench.loop` printed for `docs/benchmarks.md`.",
 }
 LONGEST = 160

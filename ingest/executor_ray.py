@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from configs.errors import ConfigError
+from configs.errors import ArtifactError, ConfigError, WellreadError
 
 if TYPE_CHECKING:
     from ingest.executor import Task
@@ -37,8 +37,15 @@ class RayData:
         ray.data.DataContext.get_current().enable_progress_bars = False
         rows = ray.data.from_items([{"task": task} for task in tasks], override_num_blocks=len(tasks))
         compute = ray.data.TaskPoolStrategy(size=self._workers or None)
-        for row in rows.map(_run, compute=compute).iter_rows():
-            yield int(row["rows"])
+        try:
+            for row in rows.map(_run, compute=compute).iter_rows():
+                if row["problem"]:
+                    raise ArtifactError(row["problem"], row["remedy"])
+                yield int(row["rows"])
+        except ray.exceptions.RayError as error:
+            raise ArtifactError(
+                f"Ray gave up: {str(error).splitlines()[0]}", "Run the same command again, it goes on where it stopped"
+            ) from None
 
 
 def _cluster(workers: int) -> dict[str, Any]:
@@ -49,5 +56,9 @@ def _cluster(workers: int) -> dict[str, Any]:
     return {"num_cpus": workers or None, "include_dashboard": False, "_node_ip_address": "127.0.0.2"}
 
 
-def _run(row: dict[str, Any]) -> dict[str, int]:
-    return {"rows": row["task"].run()}
+def _run(row: dict[str, Any]) -> dict[str, Any]:
+    # An exception would arrive wrapped in Ray's own, with the worker's traceback for a message.
+    try:
+        return {"rows": row["task"].run(), "problem": "", "remedy": ""}
+    except WellreadError as error:
+        return {"rows": 0, "problem": error.problem, "remedy": error.remedy}

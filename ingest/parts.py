@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ingest.executor import Executor
-from ingest.records import read_groups, read_table, write_table
+from ingest.records import read_groups, read_table, row_groups, write_table
 
 PART_ROWS, PART_BYTES = 64, 64_000_000
 # Row groups of the results: what a later stage reads at once, and what has to be read for one changed row.
@@ -111,9 +112,10 @@ def run_parts(
         Part(step, source, groups, previous, home / f"{number:06}.parquet")
         for number, groups in enumerate(_groups_of_parts(source))
     ]
-    total = pq.read_metadata(source).num_rows
-    missing = [part for part in parts if not part.out.exists()]
-    done = sum(pq.read_metadata(part.out).num_rows for part in parts if part.out.exists())
+    total = row_groups(source).num_rows
+    rows_of = {part: _rows(part.out) for part in parts}
+    missing = [part for part, rows in rows_of.items() if rows is None]
+    done = sum(rows or 0 for rows in rows_of.values())
     progress(done, total)
     for rows in executor.run(missing):
         done += rows
@@ -122,13 +124,21 @@ def run_parts(
         yield from read_table(part.out, step.makes)
 
 
+def _rows(path: Path) -> int | None:
+    """How many rows a part has; None where it is missing, or was cut by a machine that lost its power."""
+    try:
+        return int(pq.read_metadata(path).num_rows)
+    except (OSError, pa.ArrowInvalid):
+        return None
+
+
 def forget_parts(folder: Path) -> None:
     """Remove the parts, once what they hold is in the stage's own tables."""
     shutil.rmtree(folder / PARTS, ignore_errors=True)
 
 
 def _groups_of_parts(source: Path) -> Iterator[tuple[int, ...]]:
-    metadata = pq.read_metadata(source)
+    metadata = row_groups(source)
     taken: list[int] = []
     rows = size = 0
     for number in range(metadata.num_row_groups):

@@ -15,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from configs.artifacts import Made, Version, Workspace, save_array
+from configs.artifacts import Made, Version, Workspace, save_array, versions_of
 from configs.errors import ArtifactError, SourceError
 from configs.examples import TeacherSettings
 from configs.schema import Config
@@ -43,6 +43,9 @@ __all__ = [
 
 REPORT, REPEATED = "report.html", "repeated.npy"
 
+# Packages of which another version may give other output for the same input.
+READERS = ("lxml", "beautifulsoup4", "markdown-it-py", "docutils", "pypdfium2", "charset-normalizer", "ftfy")
+CLEANERS = ("py3langid", "spacy")
 # To be raised when a stage's code gives other output for the same input.
 LOGIC = {"extracted": 1, "cleaned": 1, "documents": 1, "chunks": 1, "examples": 2}
 
@@ -72,9 +75,9 @@ def run_documents(config: Config, progress: Progress) -> Version:
     executor = _executor(config)
     pages = read_source(workspace, config.source, progress)
     repair = config.clean.repair
-    extracted = _outcomes(
-        workspace, "extracted", lambda _: Extract(repair), pages, PAGES, {"repair": repair}, executor, progress
-    )
+    # Crawls are counted for each source, and another version of a reader may read the same page otherwise.
+    settings = {"repair": repair, "source": pages.manifest.work, "readers": versions_of(READERS)}
+    extracted = _outcomes(workspace, "extracted", lambda _: Extract(repair), pages, PAGES, settings, executor, progress)
     cleaned = _cleaned(config, extracted, policy.version, executor, progress)
     return _documents(config, pages, extracted, cleaned, progress)
 
@@ -171,6 +174,7 @@ def _cleaned(config: Config, extracted: Version, policy: str, executor: Executor
         "boilerplate": boilerplate.model_dump(),
         "policy": policy,
         "tokens": config.embed.model,
+        "cleaners": versions_of(CLEANERS),
     }
 
     def step(folder: Path) -> Clean:
@@ -181,7 +185,7 @@ def _cleaned(config: Config, extracted: Version, policy: str, executor: Executor
             found = repeated_lines(documents, min_share=boilerplate.min_share, min_pages=boilerplate.min_pages)
             save_array(repeated, found)
         thresholds = json.dumps(settings["thresholds"])
-        return Clean(clean.rules, thresholds, config.guards.policy, config.embed.model, repeated)
+        return Clean(clean.rules, thresholds, config.guards.policy, policy, config.embed.model, repeated)
 
     return _outcomes(Workspace(config.root), "cleaned", step, extracted, OUTCOMES, settings, executor, progress)
 

@@ -9,6 +9,7 @@ the record's own type hints. Offsets count Python characters of `Document.text`.
 import hashlib
 import types
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, is_dataclass
 from datetime import datetime
 from functools import cache
@@ -247,15 +248,9 @@ def read_table(path: Path, kind: type[Record]) -> Iterator[Record]:
     Raises:
         ArtifactError: the file is missing, damaged, or holds other columns.
     """
-    try:
-        # With its default Arrow holds what was read of all row groups, so that memory grows with the file.
-        with pq.ParquetFile(path, pre_buffer=False) as file:
-            if file.schema_arrow.names != schema_of(kind).names:
-                raise _unreadable(path, f"it holds {file.schema_arrow.names}, not {kind.__name__} records")
-            for batch in file.iter_batches(256):
-                yield from (_revive(kind, row) for row in batch.to_pylist())
-    except (OSError, pa.ArrowInvalid) as error:
-        raise _unreadable(path, str(error)) from None
+    with _opened(path, kind) as file:
+        for batch in file.iter_batches(256):
+            yield from (_revive(kind, row) for row in batch.to_pylist())
 
 
 def read_groups(path: Path, kind: type[Record], groups: Sequence[int]) -> list[Record]:
@@ -264,11 +259,8 @@ def read_groups(path: Path, kind: type[Record], groups: Sequence[int]) -> list[R
     Raises:
         ArtifactError: as `read_table`.
     """
-    try:
-        with pq.ParquetFile(path) as file:
-            return [_revive(kind, row) for row in file.read_row_groups(list(groups)).to_pylist()]
-    except (OSError, pa.ArrowInvalid) as error:
-        raise _unreadable(path, str(error)) from None
+    with _opened(path, kind) as file:
+        return [_revive(kind, row) for row in file.read_row_groups(list(groups)).to_pylist()]
 
 
 def read_between(path: Path, kind: type[Record], first: str, last: str) -> list[Record]:
@@ -277,14 +269,35 @@ def read_between(path: Path, kind: type[Record], first: str, last: str) -> list[
     Raises:
         ArtifactError: as `read_table`.
     """
+    with _opened(path, kind) as file:
+        at = file.schema_arrow.names.index("url")
+        groups = [n for n, low, high in _ranges(file.metadata, at) if low <= last and high >= first]
+        rows = file.read_row_groups(groups).to_pylist() if groups else []
+    return [_revive(kind, row) for row in rows if first <= row["url"] <= last]
+
+
+def row_groups(path: Path) -> pq.FileMetaData:
+    """What a table says about itself.
+
+    Raises:
+        ArtifactError: the file is missing or damaged.
+    """
     try:
-        with pq.ParquetFile(path) as file:
-            at = file.schema_arrow.names.index("url")
-            groups = [n for n, low, high in _ranges(file.metadata, at) if low <= last and high >= first]
-            rows = file.read_row_groups(groups).to_pylist() if groups else []
+        return pq.read_metadata(path)
     except (OSError, pa.ArrowInvalid) as error:
         raise _unreadable(path, str(error)) from None
-    return [_revive(kind, row) for row in rows if first <= row["url"] <= last]
+
+
+@contextmanager
+def _opened(path: Path, kind: type[Any]) -> Iterator[pq.ParquetFile]:
+    try:
+        # With its default Arrow holds what was read of all row groups, so that memory grows with the file.
+        with pq.ParquetFile(path, pre_buffer=False) as file:
+            if file.schema_arrow.names != schema_of(kind).names:
+                raise _unreadable(path, f"it holds {file.schema_arrow.names}, not {kind.__name__} records")
+            yield file
+    except (OSError, pa.ArrowInvalid) as error:
+        raise _unreadable(path, str(error)) from None
 
 
 def _ranges(metadata: pq.FileMetaData, column_at: int) -> Iterator[tuple[int, str, str]]:

@@ -34,7 +34,7 @@ class Snapshot:
 
     Attributes:
         counts: pages, added, changed, unchanged, gone.
-        fingerprint: SHA-256 over the sorted (url, SHA-256 of body).
+        fingerprint: SHA-256 over the sorted (url, type, charset, SHA-256 of body).
     """
 
     counts: dict[str, int]
@@ -110,7 +110,7 @@ def _carried(pages: Iterable[Page], old: Iterator[_Old], crawl: int, state: _Sta
             state.counts["gone"] += 1
             known = next(old, None)
         content = _content(page)
-        state.fingerprint.update(f"{page.url}\n{content[-1]}\n".encode())
+        state.fingerprint.update(f"{page.url}\n{' '.join(content)}\n".encode("utf-8", "replace"))
         if known is None or known.url != page.url:
             state.counts["added"] += 1
             yield replace(page, crawl=crawl)

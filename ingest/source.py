@@ -14,7 +14,7 @@ from configs.source import SourceSettings
 from ingest.files import read_files
 from ingest.folder import read_folder
 from ingest.records import Progress
-from ingest.web.crawl import crawl
+from ingest.web.crawl import STATE, crawl
 
 PAGES = "pages.parquet"
 ASKED_OF_A_CRAWL = {
@@ -22,7 +22,7 @@ ASKED_OF_A_CRAWL = {
     *("timeout_s", "retries", "robots", "robots_tags", "sitemaps", "user_agent", "allow_private"),
 }
 # What decides how and how fast is read, not what.
-NOT_WHICH_PAGES = {"delay_s", "concurrency", "timeout_s", "retries", "allow_private"}
+NOT_WHICH_PAGES = {"delay_s", "concurrency", "timeout_s", "retries"}
 
 
 def read_source(workspace: Workspace, source: SourceSettings, progress: Progress) -> Version:
@@ -48,7 +48,10 @@ def read_source(workspace: Workspace, source: SourceSettings, progress: Progress
     def make(out: Path) -> Made:
         return read(out, previous=previous.path if previous else None, progress=progress)
 
-    return workspace.build("pages", make, inputs={}, settings=settings, snapshot=True, resumable=True)
+    version = workspace.build("pages", make, inputs={}, settings=settings, snapshot=True, resumable=True)
+    # Until here a crawl that is killed still knows what it has read.
+    (version.path / STATE).unlink(missing_ok=True)
+    return version
 
 
 def _crawl(site: str, source: SourceSettings, out: Path, **settings: Any) -> Made:
@@ -59,6 +62,7 @@ def _crawl(site: str, source: SourceSettings, out: Path, **settings: Any) -> Mad
         max_page_bytes=int(source.max_page_mb * 1e6),
         max_total_bytes=int(source.max_total_mb * 1e6),
         only_listed=source.sitemap is not None,
+        keep_state=True,
         **settings,
     )
 

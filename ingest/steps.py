@@ -21,6 +21,7 @@ from typing import ClassVar
 import numpy as np
 
 from configs.artifacts import Made, fingerprint_of
+from configs.errors import ConfigError
 from guards.policy import load_policy
 from guards.stage import Stage
 from ingest.bias import profile as profile_terms
@@ -35,7 +36,7 @@ from ingest.repair import repair
 
 OUTCOMES, CHUNKS, KEYS = "outcomes.parquet", "chunks.parquet", "keys.parquet"
 # Characters of a rejected text that are kept to be looked at.
-SAMPLE = 300
+SAMPLE, BEYOND = 300, 200
 # Begins the name of a count of demographic terms.
 TERMS = "terms_"
 
@@ -80,7 +81,7 @@ class Extract(_Outcomes):
 
     def prepare(self, page: Page, /) -> tuple[Page, str]:
         """See `Step.prepare`."""
-        head = f"{page.url}\n{page.content_type}\n{page.charset}\n"
+        head = f"{page.url}\n{page.content_type}\n{page.charset}\n{page.crawl}\n"
         return page, hashlib.sha256(head.encode("utf-8", "surrogatepass") + page.body).hexdigest()
 
     def treat(self, page: Page, key: str, before: Outcome | None, /) -> Outcome:
@@ -103,6 +104,7 @@ class Clean(_Outcomes):
         rules: their names, in order.
         thresholds: rule to its settings, as JSON: a step has to be hashable, and to travel.
         policy: the guards' policy, a name or a file.
+        version: of the policy.
         embedder: whose tokens are counted.
         repeated: file of hashes of the lines that sites repeat, or None to leave them in.
     """
@@ -110,6 +112,7 @@ class Clean(_Outcomes):
     rules: tuple[str, ...]
     thresholds: str
     policy: str
+    version: str
     embedder: str
     repeated: Path | None
     reads: ClassVar[type[Outcome]] = Outcome
@@ -137,9 +140,9 @@ class Clean(_Outcomes):
         for rule in _rules(self.rules, self.thresholds):
             if not (verdict := rule(text)).allowed:
                 figures = (verdict.category, verdict.reason, verdict.score, verdict.threshold)
-                reject = Reject(document.url, *figures, sample=_sample(document.text, self.policy))
+                reject = Reject(document.url, *figures, sample=_sample(document.text, self.policy, self.version))
                 return replace(done, rejects=(*done.rejects, reject))
-        guarded = guard_document(replace(document, language=text.language[0]), _stage(self.policy))
+        guarded = guard_document(replace(document, language=text.language[0]), _stage(self.policy, self.version))
         if guarded.document is None:
             return replace(done, rejects=(*done.rejects, *filter(None, [guarded.reject])))
         clean = replace(guarded.document, id=stable_id(document.url, guarded.document.text))
@@ -198,14 +201,19 @@ def _lines(repeated: Path) -> frozenset[int]:
 
 
 @cache
-def _stage(policy: str) -> Stage:
-    return load_policy(policy, only=["document"]).stage("document")
+def _stage(policy: str, version: str) -> Stage:
+    loaded = load_policy(policy, only=["document"])
+    # What it lets through is kept under the version that was read at the start.
+    if loaded.version != version:
+        raise ConfigError(f"the policy {policy} changed while documents were read", "Run the same command again")
+    return loaded.stage("document")
 
 
-def _sample(text: str, policy: str) -> str:
+def _sample(text: str, policy: str, version: str) -> str:
     """The beginning of a text as the guards would let it stand, or nothing."""
-    outcome = _stage(policy).run(text[:SAMPLE])
-    return outcome.text if outcome.allowed else ""
+    # What begins in the sample and ends beyond it is only recognised whole.
+    outcome = _stage(policy, version).run(text[: SAMPLE + BEYOND])
+    return outcome.text[:SAMPLE] if outcome.allowed else ""
 
 
 @cache

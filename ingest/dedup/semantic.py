@@ -134,7 +134,7 @@ def _encode(
 def _load(path: Path, name: str) -> dict[int, Vectors]:
     try:
         table = pq.read_table(path)
-        if (table.schema.metadata or {}).get(_MADE_WITH) != name.encode():
+        if (table.schema.metadata or {}).get(_MADE_WITH) != name.encode() or not len(table):
             return {}
         vectors = table["vector"].combine_chunks()
         flat = vectors.flatten().to_numpy().reshape(len(table), -1)

@@ -25,6 +25,9 @@ _TOO_DEEP = etree.ErrorTypes.ERR_RESOURCE_LIMIT
 # What a tag or an attribute may be called in a tree of lxml.
 _NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_.-]*\Z")
 
+# What may stand in a head (HTML standard, metadata content).
+_METADATA = frozenset("title meta link base script style noscript template".split())
+
 Element = Any  # lxml publishes no type for its elements.
 
 
@@ -49,7 +52,24 @@ def parse(html: str) -> Element:
         return _flattened(html)
     if root is None:
         raise Unreadable("empty", "the page has no elements")
+    _move_out_of_head(root)
     return root
+
+
+def _move_out_of_head(root: Element) -> None:
+    """Put what is no metadata into the body: libxml2 knows HTML 4 only, and where a page leaves `<body>` out, it takes
+    a `<main>` or `<article>` that follows the title for a part of the head."""
+    head, body = root.find("head"), root.find("body")
+    stray = [] if head is None else [child for child in head if child.tag not in _METADATA]
+    if not stray:
+        return
+    if body is None:
+        body = etree.SubElement(root, "body")
+    text, body.text = body.text, None
+    for place, child in enumerate(stray):
+        body.insert(place, child)
+    if text:
+        stray[-1].tail = (stray[-1].tail or "") + text
 
 
 def _flattened(html: str) -> Element:

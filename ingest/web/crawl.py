@@ -68,6 +68,7 @@ def crawl(
     max_per_path: int = 500,
     gone_after: int = 2,
     previous: Path | None = None,
+    keep_state: bool = False,
     progress: Progress = lambda _what, _done, _total: None,
     resolver: Resolver = resolve,
 ) -> Made:
@@ -78,6 +79,7 @@ def crawl(
     Args:
         only_listed: `site` is the address of a sitemap; the pages that it lists are read, and no links followed.
         previous: folder of the version to go on from.
+        keep_state: leave the crawl's state where it is when all is done; the same call then asks for nothing again.
         progress: called with ("crawl", pages so far, pages known so far).
         resolver: looks host names up.
 
@@ -117,7 +119,8 @@ def crawl(
                     asyncio.run(visit(frontier))
                 settle(frontier, pages, gone_after=gone_after, max_total_bytes=max_total_bytes)
                 made = publish(folder, frontier, pages)
-                frontier.delete()
+                if not keep_state:
+                    frontier.delete()
                 return made
         except BrokenOffError:
             raise

@@ -86,5 +86,6 @@ def _counts(frontier: Frontier) -> dict[str, int]:
 def _fingerprint(frontier: Frontier) -> str:
     total = hashlib.sha256()
     for page in _kept(frontier):
-        total.update(f"{page.url}\n{page.sha256}\n{page.missing or ''}\n".encode())
+        said = f"{page.content_type} {page.charset}"
+        total.update(f"{page.url}\n{page.sha256}\n{said}\n{page.missing or ''}\n".encode("utf-8", "replace"))
     return total.hexdigest()

@@ -167,3 +167,33 @@ def test_a_figure_that_is_no_number_does_not_make_the_version_unreadable(workspa
     figures = workspace.current("models").manifest.figures
     assert math.isnan(figures["loss"])
     assert math.isinf(figures["perplexity"])
+
+
+def test_what_comes_out_names_the_version_and_other_inputs_may_lead_to_it(workspace):
+    first = workspace.build("chunks", write("same"), inputs={"x": "1"}, settings={})
+    other = workspace.build("chunks", write("same"), inputs={"x": "2"}, settings={})
+    assert (other.id, other.reused) == (first.id, True)
+
+    def never(_folder):
+        raise AssertionError("this must not run")
+
+    assert workspace.build("chunks", never, inputs={"x": "2"}, settings={}).id == first.id
+
+
+def test_work_goes_on_from_the_version_that_it_led_to_last(workspace):
+    assert workspace.previous("pages", {"site": "a"}) is None
+    settings = {"site": "a"}
+    ids = [
+        workspace.build("pages", write(text), inputs={}, settings=settings, snapshot=True).id
+        for text in ("v1", "v2", "v1")
+    ]
+    workspace.build("pages", write("v3"), inputs={}, settings={"site": "b"}, snapshot=True)
+    assert ids[0] == ids[2] != ids[1]
+    assert workspace.previous("pages", {"site": "a"}).id == ids[0]
+
+
+def test_a_folder_in_the_place_of_a_version_is_one_clear_line(workspace):
+    version = workspace.build("chunks", write("a"), inputs={}, settings={})
+    (version.path / "manifest.json").unlink()
+    with pytest.raises(ArtifactError, match=r"cannot publish .*Delete that folder"):
+        workspace.build("chunks", write("a"), inputs={}, settings={})

@@ -71,7 +71,7 @@ def test_a_bad_override_is_one_clear_line(override, parts):
 
 
 def test_site_and_folder_together_are_refused():
-    with pytest.raises(ConfigError, match="not both"):
+    with pytest.raises(ConfigError, match=r"set only one of source\.site and source\.folder"):
         load_config(overrides=["source.site=https://example.org/", "source.folder=docs"], environ={})
 
 

@@ -16,6 +16,7 @@ from tests.ingest.samples import page_table
 RAY = """
 import sys
 from pathlib import Path
+from configs.errors import ArtifactError
 from ingest.executor import executor_of
 from ingest.parts import run_parts
 from ingest.records import write_table
@@ -34,6 +35,17 @@ for name in ("ray", "local"):
 
         nodes = ray.nodes()
         print(len(nodes), int(ray.cluster_resources()["CPU"]), nodes[0]["NodeManagerAddress"])
+
+
+class Fails:
+    def run(self):
+        raise ArtifactError("this one is damaged", "Delete it")
+
+
+try:
+    list(executor_of("ray", 2).run([Fails()]))
+except ArtifactError as error:
+    print(error)
 """
 
 EXECUTORS = [Here(), Processes(1), Processes(2, worth_s=0), Processes(2, worth_s=0.0001)]
@@ -69,7 +81,7 @@ def test_workers_are_other_processes_and_little_work_needs_none(tmp_path):
     assert str(os.getpid()) not in {path.read_text() for path in tmp_path.iterdir()}
     for path in tmp_path.iterdir():
         path.unlink()
-    list(Processes(2).run([Writes(tmp_path, number) for number in range(40)]))
+    list(Processes(2, worth_s=1e9).run([Writes(tmp_path, number) for number in range(40)]))
     assert {path.read_text() for path in tmp_path.iterdir()} == {str(os.getpid())}
 
 
@@ -94,6 +106,6 @@ def test_ray_gives_the_bytes_that_one_machine_gives(tmp_path):
     pages = page_table(tmp_path / "pages.parquet", 150)
     done = subprocess.run([sys.executable, "-c", RAY, pages, tmp_path], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["1", "2", "127.0.0.2"]
+    assert done.stdout.splitlines() == ["1 2 127.0.0.2", "this one is damaged. Delete it"]
     local, ray = ((tmp_path / name / "outcomes.parquet").read_bytes() for name in ("local", "ray"))
     assert local == ray

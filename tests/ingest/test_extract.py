@@ -276,3 +276,14 @@ def test_a_reader_that_breaks_rejects_its_page_only(monkeypatch: pytest.MonkeyPa
     result = extract(Page("https://x.org/", "text/html", "", b"<p>text</p>", datetime.now(UTC)))
     assert isinstance(result, Reject)
     assert (result.rule, result.detail) == ("reader_failed", "RecursionError")
+
+
+@pytest.mark.parametrize("name", ["main", "article", "section", "header", "x-app"])
+def test_a_page_that_leaves_its_body_tag_out_loses_nothing(name: str) -> None:
+    start = (
+        f"<!doctype html><html><title>T</title><meta name=a><{name}><h1>First</h1><p>Text that matters.</p></{name}>"
+    )
+    for end in ("", "<p>Second.</p>", "tail <p>Second.</p>"):
+        text = read(start + end).text
+        assert text.startswith("First")
+        assert ("Second." in text) == ("Second." in end and name not in ("main", "article"))

@@ -227,3 +227,49 @@ def test_a_site_that_goes_away_near_the_end_leaves_the_rest_for_the_next_run(tmp
         run_ingest(config, quiet)
     site.answers.update({path: page(path[1:-5], "/") for path in paths})
     assert run_ingest(config, quiet).manifest.counts["documents"] == 5
+
+
+def test_a_charset_that_the_server_corrects_arrives_although_the_bytes_are_the_same(tmp_path, site_of):
+    words = "\u041d\u0430\u0441\u043e\u0441 \u043a\u0430\u0447\u0430\u0435\u0442"
+    body = f"<main><h1>{words}</h1><p>{f'{words}. ' * 20}</p></main>".encode("cp1251")
+    site = site_of({"/": Answer(body, content_type="text/html; charset=koi8-r")})
+    config = configured(tmp_path, f"source.site={site.url}")
+    run_ingest(config, quiet)
+    assert words not in rows(config, "documents", DOCUMENTS, Document)[0].text
+    site.answers["/"] = Answer(body, content_type="text/html; charset=windows-1251")
+    run_ingest(config, quiet)
+    assert words in rows(config, "documents", DOCUMENTS, Document)[0].text
+
+
+def test_a_policy_that_changes_while_pages_are_read_is_told_and_nothing_is_kept_under_its_old_name(tmp_path):
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "a.md").write_text(f"# Pump\n\nWrite to ada@example.org. {SENTENCE.format('pump')}\n")
+    policy = redacting(tmp_path)
+    config = configured(tmp_path, f"source.folder={tmp_path}/docs", f"guards.policy={policy}")
+
+    def edit(what, _done, _total):
+        if what == "read":
+            policy.write_text("stages: {}")
+
+    with pytest.raises(ConfigError, match="changed while documents were read"):
+        run_ingest(config, edit)
+    redacting(tmp_path)
+    run_ingest(config, quiet)
+    assert "ada@" not in rows(config, "documents", DOCUMENTS, Document)[0].text
+
+
+def test_an_older_document_stays_the_older_one_when_the_source_is_set_otherwise(tmp_path):
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    for name in ("a", "b"):
+        (docs / f"{name}.md").write_text(f"# {name}\n\n{SENTENCE.format(name * 5)}\n")
+    run_ingest(configured(tmp_path, f"source.folder={docs}"), quiet)
+    (docs / "z.md").write_text(f"# New\n\n{SENTENCE.format('lathe')}\n")
+    run_ingest(configured(tmp_path, f"source.folder={docs}"), quiet)
+    (docs / "c.md").write_text((docs / "z.md").read_text())
+    config = configured(tmp_path, f"source.folder={docs}", "source.max_pages=4999")
+    run_ingest(config, quiet)
+    fresh = configured(tmp_path / "fresh", f"source.folder={docs}", "source.max_pages=4999")
+    run_ingest(fresh, quiet)
+    kept = [[row.url for row in rows(one, "documents", DOCUMENTS, Document)] for one in (config, fresh)]
+    assert kept[0] == kept[1]

@@ -26,7 +26,7 @@ POLICY = "stages: {document: [{guard: pii, action: redact}]}"
 
 # Kills itself, as the kernel would, once the stage has come to its second report or, where it makes one, to its last.
 CHILD = """
-import os, signal, sys
+import multiprocessing, os, signal, sys
 from configs.load import SHIPPED, load_config
 from ingest.executor import Processes
 from ingest.pipeline import run_ingest
@@ -40,6 +40,7 @@ if __name__ == "__main__":
         if what == stage and done:
             seen.append(done)
             if len(seen) == 2 or done == total:
+                print(len(multiprocessing.active_children()), flush=True)
                 os.kill(os.getpid(), signal.SIGKILL)
 
     run_ingest(load_config(SHIPPED / "ci.yaml", overrides, {}), watch)
@@ -130,9 +131,10 @@ def test_workers_end_with_the_run_that_started_them(tmp_path: Path, folder: Path
     script = tmp_path / "child.py"
     script.write_text(CHILD)
     command = [sys.executable, str(script), "cleaning", *overrides(tmp_path / "root", folder, policy, 2)]
-    with subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL) as child:
+    with subprocess.Popen(command, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as child:
+        workers = child.stdout.readline()
         child.wait()
-    assert child.returncode == -signal.SIGKILL
+    assert (child.returncode, workers) == (-signal.SIGKILL, b"2\n")
     deadline = time.monotonic() + 30
     while _in_session(child.pid) and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -150,3 +152,46 @@ def _in_session(session: int) -> list[str]:
         if len(fields) > 3 and fields[3] == str(session) and fields[0] != "Z":
             found.append(entry.name)
     return found
+
+
+# Kills itself at the n-th step that cannot be undone: a rename, a removal.
+AT_A_STEP = """
+import os, shutil, signal, sys
+from configs.load import SHIPPED, load_config
+from ingest.pipeline import run_ingest
+
+if __name__ == "__main__":
+    number, *overrides = sys.argv[1:]
+    steps = 0
+
+    def counted(function):
+        def step(*arguments, **options):
+            global steps
+            steps += 1
+            if steps == int(number):
+                os.kill(os.getpid(), signal.SIGKILL)
+            return function(*arguments, **options)
+
+        return step
+
+    os.replace, shutil.rmtree = counted(os.replace), counted(shutil.rmtree)
+    run_ingest(load_config(SHIPPED / "ci.yaml", overrides, {}), lambda *_: None)
+    print(steps)
+"""
+
+
+def test_killed_before_any_rename_or_removal_the_next_run_ends_with_the_same_bytes(
+    tmp_path: Path, folder: Path, policy: Path, unbroken: dict[tuple[str, str], bytes]
+) -> None:
+    def killed(number: int) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", AT_A_STEP, str(number), *overrides(tmp_path / str(number), folder, policy, 1)]
+        return subprocess.run(command, check=False, capture_output=True, text=True)
+
+    whole = killed(0)
+    assert whole.returncode == 0, whole.stderr
+    steps = int(whole.stdout)
+    assert steps > 20
+    # Each of them takes a second: those of one run in four, in an order that reaches every stage.
+    for number in range(2, steps + 1, 4):
+        assert killed(number).returncode == -signal.SIGKILL
+        assert ingested(tmp_path / str(number), folder, policy) == unbroken, f"killed before step {number} of {steps}"
