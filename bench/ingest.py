@@ -249,7 +249,8 @@ def grown(pages: Path, count: int, home: Path) -> dict[str, Any]:
     command = ["ingest", *(part for value in options for part in ("--set", value))]
     started = time.monotonic()
     peak = 0
-    with subprocess.Popen([sys.executable, "-m", "app.entry", *command], start_new_session=True) as child:
+    program = [sys.executable, "-m", "app.entry", *command]
+    with subprocess.Popen(program, start_new_session=True, stdout=subprocess.DEVNULL) as child:
         while child.poll() is None:
             peak = max(peak, _resident(child.pid))
             time.sleep(0.2)
