@@ -23,7 +23,8 @@ function showCorrection() {
   const panel = document.getElementById('wr-correction');
   if (!panel) return;
   panel.scrollIntoView({ block: 'nearest', behavior: 'smooth' });
-  panel.querySelector('textarea')?.focus({ preventScroll: true });
+  // Somebody who is quick may be writing in it already.
+  if (!panel.contains(document.activeElement)) panel.querySelector('textarea')?.focus({ preventScroll: true });
 }
 
 const log = () => element.querySelector('.wr-log');

@@ -225,7 +225,7 @@ class Workspace:
         """The version that the same work led to last, from any inputs; what has not changed is taken over from it."""
         # Not the newest of them: a source that is again as it was leads back to an older one.
         pointer = self.root / stage / f".latest-{work_of(stage, settings, logic)}"
-        with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError, NotADirectoryError):
             version = pointer.read_text().strip()
             return self.version(stage, version) if (self.root / stage / version / "manifest.json").exists() else None
         return None

@@ -197,3 +197,8 @@ def test_a_folder_in_the_place_of_a_version_is_one_clear_line(workspace):
     (version.path / "manifest.json").unlink()
     with pytest.raises(ArtifactError, match=r"cannot publish .*Delete that folder"):
         workspace.build("chunks", write("a"), inputs={}, settings={})
+
+
+def test_a_root_that_is_a_file_has_no_earlier_version(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    assert Workspace(tmp_path / "file").previous("pages", {}) is None
