@@ -14,7 +14,7 @@ from typing import Literal
 
 from configs.artifacts import Made, fingerprint_of
 from ingest.bias import keep_rates, refused_for
-from ingest.dedup.find import Duplicate, find_duplicates, judged
+from ingest.dedup.find import Duplicate, Verdicts, find_duplicates, judged
 from ingest.dedup.paragraphs import Repeated, repeated_paragraphs, without_repeated
 from ingest.dedup.semantic import Semantic
 from ingest.parts import GROUP_ROWS
@@ -115,7 +115,7 @@ def make_corpus(
     )
     paragraphs = _repeated(cleaned, folder, repeats)
     counts: Counter[str] = Counter(redacted=0)
-    verdicts = judged(cleaned.documents(), folder)
+    verdicts = Verdicts(folder)
     profiler = Profiler()
     documents = TableWriter(folder / DOCUMENTS, Document, batch=GROUP_ROWS)
     with documents, TableWriter(folder / REJECTS, Reject) as rejects:
@@ -124,8 +124,7 @@ def make_corpus(
             tokens = found.pop("tokens", 0)
             counts.update(found)
             for document in left:
-                _, duplicate = next(verdicts)
-                if duplicate:
+                if duplicate := verdicts.of(document):
                     refused = (*refused, _reject(document, duplicate))
                     continue
                 if repeats.paragraphs == "remove" and paragraphs is not None:

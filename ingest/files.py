@@ -57,7 +57,7 @@ def read_files(
         ArtifactError: the disk is full, or the previous version cannot be read.
     """
     paths = [_checked(path) for path in files]
-    with disk_errors(out), _spool(out) as spool:
+    with disk_errors(out, database=out / STATE), _spool(out) as spool:
         unvisited = _fill(spool, paths, max_pages, max_page_bytes, progress)
         made = write_snapshot(spool.pages(now or datetime.now(UTC)), out, previous)
         rejected = write_table(out / REJECTS, spool.rejects(), Reject)

@@ -25,7 +25,7 @@ from ingest.records import Page, column, read_table, write_table
 PAGES, REJECTS = "pages.parquet", "rejects.parquet"
 
 _DISK_ERRORS = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES))
-_DISK_REMEDY = "Make room or fix its permissions, then run the same command again"
+DISK_REMEDY = "Make room or fix its permissions, then run the same command again"
 
 
 @dataclass
@@ -61,8 +61,13 @@ def write_snapshot(pages: Iterable[Page], out: Path, previous: Path | None) -> S
 
 
 @contextmanager
-def disk_errors(folder: Path) -> Iterator[None]:
+def disk_errors(folder: Path, *, database: Path | None = None, remedy: str = DISK_REMEDY) -> Iterator[None]:
     """Turn what a full or closed disk raises into one line.
+
+    Args:
+        folder: what is being written.
+        database: the SQLite file that errors of SQLite are about; by default the folder is named.
+        remedy: what to do about it.
 
     Raises:
         ArtifactError: instead of it.
@@ -70,11 +75,15 @@ def disk_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.OperationalError as error:
-        raise ArtifactError(f"cannot write {folder}: {error}", _DISK_REMEDY) from None
+        raise ArtifactError(f"cannot write {database or folder}: {error}", remedy) from None
+    except sqlite3.DatabaseError as error:
+        raise ArtifactError(
+            f"{database or folder} is damaged: {error}", "Delete it and run the command again"
+        ) from None
     except OSError as error:
         if error.errno not in _DISK_ERRORS:
             raise
-        raise ArtifactError(f"cannot write {folder}: {os.strerror(error.errno)}", _DISK_REMEDY) from None
+        raise ArtifactError(f"cannot write {folder}: {os.strerror(error.errno)}", remedy) from None
 
 
 @dataclass

@@ -104,21 +104,30 @@ def find_duplicates(
     return counts
 
 
-def judged(documents: Iterable[Document], out: Path) -> Iterator[tuple[Document, Duplicate | None]]:
-    """Each document, and what it repeats.
+class Verdicts:
+    """What each document repeats, for documents in the order in which duplicates were found among them.
 
     Args:
-        documents: those that duplicates were found among, in the same order.
         out: folder with the tables.
     """
-    verdicts = read_table(out / DUPLICATES, Duplicate)
-    verdict = next(verdicts, None)
-    for document in documents:
-        if verdict and verdict.id == document.id:
-            yield document, verdict
-            verdict = next(verdicts, None)
-        else:
-            yield document, None
+
+    def __init__(self, out: Path) -> None:
+        self._rows = read_table(out / DUPLICATES, Duplicate)
+        self._next = next(self._rows, None)
+
+    def of(self, document: Document) -> Duplicate | None:
+        """What it repeats, or None. To be asked once for each document, in their order."""
+        verdict = self._next
+        if verdict is None or verdict.id != document.id:
+            return None
+        self._next = next(self._rows, None)
+        return verdict
+
+
+def judged(documents: Iterable[Document], out: Path) -> Iterator[tuple[Document, Duplicate | None]]:
+    """Each document, and what it repeats; see `Verdicts`."""
+    verdicts = Verdicts(out)
+    return ((document, verdicts.of(document)) for document in documents)
 
 
 def _counted(documents: Iterable[Document], progress: Callable[[int], None]) -> Iterator[Document]:

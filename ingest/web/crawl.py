@@ -16,16 +16,14 @@ plain-text pages are not followed.
 """
 
 import asyncio
-import errno
-import os
-import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import closing, nullcontext
 from pathlib import Path
 
 from configs.artifacts import Made
-from configs.errors import ArtifactError, SourceError
+from configs.errors import SourceError
 from ingest.records import Progress
+from ingest.snapshot import DISK_REMEDY, disk_errors
 from ingest.web.fetch import Fetcher
 from ingest.web.frontier import Frontier
 from ingest.web.hosts import Hosts
@@ -41,8 +39,7 @@ from ingest.web.visit import MAX_RUNNING, BrokenOffError, Limits, Visit
 
 STATE = "crawl.db"
 
-DISK_ERRORS = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES))
-DISK_REMEDY = "Make room or fix its permissions, then run the same command again: it goes on where it stopped"
+GOES_ON = f"{DISK_REMEDY}: it goes on where it stopped"
 
 
 def crawl(
@@ -109,7 +106,7 @@ def crawl(
             hosts = Hosts(fetcher, delay_s=delay_s, concurrency=concurrency, user_agent=user_agent, robots=robots)
             await Visit(start, frontier, hosts, reader, limits, progress, sitemaps=sitemaps).run()
 
-    with _disk_errors(folder):
+    with disk_errors(folder, database=folder / STATE, remedy=GOES_ON):
         folder.mkdir(parents=True, exist_ok=True)
         frontier = Frontier(folder / STATE, f"{start} {previous or ''}")
         try:
@@ -138,17 +135,3 @@ def _take_in(frontier: Frontier, previous: PreviousPages | None) -> None:
     for group in previous.groups() if previous else ():
         frontier.add_previous(group)
     frontier.remember("crawl", str(frontier.last_crawl() + 1))
-
-
-@contextmanager
-def _disk_errors(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        raise ArtifactError(f"cannot write {folder / STATE}: {error}", DISK_REMEDY) from None
-    except sqlite3.DatabaseError as error:
-        raise ArtifactError(f"{folder / STATE} is damaged: {error}", "Delete it and run the command again") from None
-    except OSError as error:
-        if error.errno not in DISK_ERRORS:
-            raise
-        raise ArtifactError(f"cannot write {folder}: {os.strerror(error.errno)}", DISK_REMEDY) from None
