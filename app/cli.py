@@ -13,21 +13,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.console import Progress, guarded, readable, say, set_up_logging, show_json, show_rows, show_version, tell
+from app.console import guarded, readable, say, set_up_logging, show_json, show_rows, tell
 from app.data import data_app
+from app.evaluate import eval_app
 from app.extract import extract
 from app.guard import guard
 from app.options import AsJson, ConfigFile, Debug, Overrides
 from app.people import feedback_app, monitor_app
+from app.stage import run_stage
+from app.train import train_app
 from configs.load import load_config
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from fastapi import FastAPI
 
-    from configs.artifacts import Version
-    from configs.schema import Config
     from serve.wire import ChatResponse
     from train.registry import Registered
 
@@ -54,6 +53,8 @@ app = typer.Typer(
 app.command()(guard)
 app.command()(extract)
 app.add_typer(data_app, name="data")
+app.add_typer(train_app, name="train")
+app.add_typer(eval_app, name="eval")
 app.add_typer(feedback_app, name="feedback")
 app.add_typer(monitor_app, name="monitor")
 
@@ -80,30 +81,6 @@ def examples(config: ConfigFile = None, set_: Overrides = None, as_json: AsJson 
     from ingest.pipeline import run_examples
 
     run_stage(run_examples, config, set_, as_json=as_json)
-
-
-@app.command()
-def train(config: ConfigFile = None, set_: Overrides = None, as_json: AsJson = False, debug: Debug = False) -> None:
-    """Fine-tune the model on the examples; resumes where a stopped run left off."""
-    from train.stages import run_train
-
-    run_stage(run_train, config, set_, as_json=as_json)
-
-
-@app.command(name="eval")
-def evaluate(
-    model: Annotated[
-        str, typer.Option(help="latest, base, champion, previous, reference (the champion, else base), or a version.")
-    ] = "latest",
-    config: ConfigFile = None,
-    set_: Overrides = None,
-    as_json: AsJson = False,
-    debug: Debug = False,
-) -> None:
-    """Answer the held-out questions with a model, and measure the answers."""
-    from train.stages import run_eval
-
-    run_stage(lambda settings, progress: run_eval(settings, model, progress), config, set_, as_json=as_json)
 
 
 @app.command()
@@ -229,15 +206,6 @@ def demo(
 
     settings = load_config(config, set_ or ())
     run_demo(settings, config, set_ or [], site=site, docs=docs, model=model, once=once, answered=answered)
-
-
-def run_stage(
-    stage: "Callable[[Config, Progress], Version]", config: Path | None, overrides: list[str] | None, *, as_json: bool
-) -> None:
-    """Run a stage with its progress shown, then show what it made."""
-    with Progress() as progress:
-        version = stage(load_config(config, overrides or ()), progress)
-    show_version(version, as_json=as_json)
 
 
 def show_addresses(addresses: dict[str, str], as_json: bool) -> None:

@@ -12,6 +12,7 @@ from pydantic import Field, field_validator, model_validator
 from configs.clean import CleanSettings
 from configs.dedup import DedupSettings
 from configs.examples import ExampleSettings
+from configs.retrieval import EmbedSettings, IndexSettings, RetrieverSettings, RetrieveSettings
 from configs.section import Fraction, Positive, Section
 from configs.source import SourceSettings
 
@@ -39,17 +40,6 @@ class ChunkSettings(Section):
         if self.min_tokens >= self.max_tokens:
             raise ValueError(f"min_tokens ({self.min_tokens}) must be smaller than max_tokens ({self.max_tokens})")
         return self
-
-
-class EmbedSettings(Section):
-    """The sentence embedder."""
-
-    model: str = "embedded:all-MiniLM-L6-v2"
-    """`embedded:all-MiniLM-L6-v2` (ships with the install), or any sentence-transformers hub id or local folder."""
-    batch_size: Positive = 32
-    """Texts embedded at once."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """`auto` takes a GPU when there is one."""
 
 
 class ModelSettings(Section):
@@ -136,15 +126,6 @@ class EvaluateSettings(Section):
     """The gate refuses a model whose answer F1 is lower than the champion's by more than this."""
 
 
-class RetrieveSettings(Section):
-    """Search at answering time."""
-
-    passages: Annotated[int, Field(ge=1, le=20)] = 3
-    """Passages put before the model."""
-    min_score: Annotated[float, Field(ge=-1.0, le=1.0)] = 0.3
-    """Cosine similarity of the best passage below which the question counts as not answered by the documents."""
-
-
 class GuardSettings(Section):
     """Checks on documents, questions, passages and answers."""
 
@@ -207,12 +188,16 @@ class Config(Section):
     """How documents are cut into passages."""
     embed: EmbedSettings = EmbedSettings()
     """The sentence embedder."""
+    index: IndexSettings = IndexSettings()
+    """Where vectors are kept, and how they are searched."""
     examples: ExampleSettings = ExampleSettings()
     """Training and evaluation examples."""
     model: ModelSettings = ModelSettings()
     """The language model."""
     train: TrainSettings = TrainSettings()
-    """Fine-tuning."""
+    """Fine-tuning of the language model."""
+    retriever: RetrieverSettings = RetrieverSettings()
+    """Fine-tuning of the embedder."""
     evaluate: EvaluateSettings = EvaluateSettings()
     """Evaluation and gate."""
     retrieve: RetrieveSettings = RetrieveSettings()

@@ -74,6 +74,7 @@ class Document:
         language: ISO 639-1 code: what the page declares until `ingest.language` has read it; empty when unknown.
         date: when it was published or last changed, as the page says, `YYYY-MM-DD`; empty when it does not say.
         crawl: as of its page.
+        tags: keywords that the page gives itself, in lower case.
     """
 
     id: str
@@ -84,6 +85,7 @@ class Document:
     language: str = ""
     date: str = ""
     crawl: int = 1
+    tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,7 @@ class Chunk:
     Attributes:
         headings: the path of headings above it, outermost first.
         text: equals `Document.text[start:end]`.
+        language, date, tags: as of its document; search can be limited by them.
     """
 
     id: str
@@ -103,6 +106,9 @@ class Chunk:
     text: str
     start: int
     end: int
+    language: str = ""
+    date: str = ""
+    tags: tuple[str, ...] = ()
 
     @property
     def heading_path(self) -> str:
@@ -250,7 +256,7 @@ def read_table(path: Path, kind: type[Record]) -> Iterator[Record]:
     """
     with _opened(path, kind) as file:
         for batch in file.iter_batches(256):
-            yield from (_revive(kind, row) for row in batch.to_pylist())
+            yield from (revive(kind, row) for row in batch.to_pylist())
 
 
 def read_groups(path: Path, kind: type[Record], groups: Sequence[int]) -> list[Record]:
@@ -260,7 +266,7 @@ def read_groups(path: Path, kind: type[Record], groups: Sequence[int]) -> list[R
         ArtifactError: as `read_table`.
     """
     with _opened(path, kind) as file:
-        return [_revive(kind, row) for row in file.read_row_groups(list(groups)).to_pylist()]
+        return [revive(kind, row) for row in file.read_row_groups(list(groups)).to_pylist()]
 
 
 def read_between(path: Path, kind: type[Record], first: str, last: str) -> list[Record]:
@@ -273,7 +279,7 @@ def read_between(path: Path, kind: type[Record], first: str, last: str) -> list[
         at = file.schema_arrow.names.index("url")
         groups = [n for n, low, high in _ranges(file.metadata, at) if low <= last and high >= first]
         rows = file.read_row_groups(groups).to_pylist() if groups else []
-    return [_revive(kind, row) for row in rows if first <= row["url"] <= last]
+    return [revive(kind, row) for row in rows if first <= row["url"] <= last]
 
 
 def row_groups(path: Path) -> pq.FileMetaData:
@@ -362,9 +368,10 @@ def _nested(kind: Hashable) -> dict[str, Any]:
     return found
 
 
-def _revive(kind: type[Record], row: dict[str, Any]) -> Record:
+def revive(kind: type[Record], row: dict[str, Any]) -> Record:
+    """A record of dataclass `kind` from a row as Arrow gives it."""
     for name, inner in _nested(cast(Hashable, kind)).items():
-        row[name] = tuple(row[name]) if inner is None else tuple(_revive(inner, item) for item in row[name])
+        row[name] = tuple(row[name]) if inner is None else tuple(revive(inner, item) for item in row[name])
     return kind(**row)
 
 

@@ -79,7 +79,7 @@ def load_runtime(config: Config, progress: Callable[[str], None] = lambda _what:
     policy.policy.warm_up(*ANSWERING)
     progress("model")
     engine = _load_engine(config, trained)
-    retriever = Retriever(index, config.retrieve.passages, config.retrieve.min_score)
+    retriever = Retriever(index, config.retrieve.passages, config.retrieve.min_answerable or 0.3)
     framing = Framing(config.model.spotlight, canary=canary)
     recorder = Recorder(store, policy, f"{card.id}:{card.version}", index.version)
     return Runtime(

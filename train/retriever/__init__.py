@@ -1,0 +1,1 @@
+"""Fine-tuning the embedder on questions and the passages that answer them."""
