@@ -193,6 +193,7 @@ def _extend(turn: Turn, chunk: ChatChunk) -> None:
         turn.answer += delta.content or ""
         turn.citations = turn.citations if delta.citations is None else delta.citations
         turn.grounded = turn.grounded if delta.grounded is None else delta.grounded
+        turn.search_query = delta.search_query or turn.search_query
         turn.guard = turn.guard if delta.guard is None else delta.guard
         turn.state = choice.finish_reason or turn.state
 

@@ -37,6 +37,8 @@ class Turn:
     grounded: bool = False
     citations: list[Citation] = field(default_factory=list)
     guard: list[GuardReport] = field(default_factory=list)
+    search_query: str = ""
+    """What was searched for, where that is not the question itself."""
     error: str = ""
     vote: Literal["up", "down"] | None = None
     note: str = ""
@@ -166,6 +168,8 @@ def _notes(turn: Turn) -> str:
     lines = [_guard_line(report) for report in turn.guard]
     if turn.state == "content_filter" and not lines:
         lines.append(turn.answer or "A safety check held this back, without giving a reason.")
+    if turn.search_query and turn.state != "content_filter":
+        lines.append(f"Searched for: {turn.search_query}")
     if turn.state == "length":
         lines.append("The answer reached the maximum length and was cut there.")
     if turn.state == "stopped":

@@ -68,11 +68,19 @@ def ingest(config: ConfigFile = None, set_: Overrides = None, as_json: AsJson = 
 
 
 @app.command()
-def index(config: ConfigFile = None, set_: Overrides = None, as_json: AsJson = False, debug: Debug = False) -> None:
-    """Embed the passages and build the vector index."""
-    from ingest.pipeline import run_index
+def index(
+    force: Annotated[
+        bool, typer.Option("--force", help="Take the new index even if it finds less than the current one.")
+    ] = False,
+    config: ConfigFile = None,
+    set_: Overrides = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Embed the passages and build the index; exit code 3 if it finds less than the current one."""
+    from ingest.index_stage import run_index
 
-    run_stage(run_index, config, set_, as_json=as_json)
+    run_stage(lambda settings, progress: run_index(settings, progress, force=force), config, set_, as_json=as_json)
 
 
 @app.command()
@@ -158,17 +166,23 @@ def chat(config: ConfigFile = None, set_: Overrides = None, as_json: AsJson = Fa
 def ask(
     question: Annotated[str, typer.Argument(help="The question.")],
     server: Annotated[str | None, typer.Option(help="Server address; by default the configured one.")] = None,
+    url_prefix: Annotated[str | None, typer.Option(help="Only pages whose address begins so.")] = None,
+    since: Annotated[str | None, typer.Option(help="Only pages from this day, month or year on.")] = None,
+    until: Annotated[str | None, typer.Option(help="Only pages up to this day, month or year.")] = None,
+    language: Annotated[str | None, typer.Option(help="Only pages in this language, such as en.")] = None,
+    tag: Annotated[list[str] | None, typer.Option(help="Only pages with this tag; may be repeated.")] = None,
     config: ConfigFile = None,
     set_: Overrides = None,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
     """Ask a running server, and show the answer with its citations."""
-    from app.ask import ask_server, show_answer
+    from app.ask import ask_server, filters_of, show_answer
 
     settings = load_config(config, set_ or ()).serve
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    response = ask_server(server or f"http://{host}:{settings.port}", question)
+    filters = filters_of(url_prefix, since, until, language, tag)
+    response = ask_server(server or f"http://{host}:{settings.port}", question, filters)
     show_json(response.model_dump(mode="json")) if as_json else show_answer(response)
 
 
@@ -179,10 +193,11 @@ def show_config(
     """Print the settings in force, defaults included."""
     import yaml
 
-    # A database URL may hold a password; nothing else in the tree is secret.
+    # These URLs may hold a password; nothing else in the tree is secret.
     settings = load_config(config, set_ or ()).model_dump(mode="json")
-    if settings["feedback"]["database"]:
-        settings["feedback"]["database"] = "(set)"
+    for section, name in (("feedback", "database"), ("index", "url")):
+        if settings[section][name]:
+            settings[section][name] = "(set)"
     show_json(settings) if as_json else sys.stdout.write(yaml.safe_dump(settings, sort_keys=False))
 
 

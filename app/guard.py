@@ -19,7 +19,6 @@ import typer
 
 from app.console import Progress, readable, say, show_json, tell
 from app.options import AsJson, ConfigFile, Debug, Overrides
-from configs.artifacts import Workspace
 from configs.errors import ConfigError
 from configs.load import load_config
 
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from guards.policy import Policy
     from guards.rules import Resources
     from ingest.embed import Embedder, Vectors
+    from ingest.index import Index
 
 # Each text may have several guards at work, and all of them share one set of threads.
 MOST_WORKERS = 8
@@ -119,11 +119,22 @@ def _resources(settings: "Config") -> "Resources":
     by the first guard that asks for it, since most policies have none that does."""
     from guards.rules import Resources
 
+    indexed = (settings.root / "index" / "current").exists()
+
+    @cache
+    def index() -> "Index":
+        from ingest.index_stage import open_index
+
+        return open_index(settings)
+
     @cache
     def embedder() -> "Embedder":
-        from ingest.embed import load_embedder
+        # The topics are vectors of the index, so that what is compared with them must be, too.
+        if indexed:
+            return index().embedder
+        from ingest.index_stage import configured_embedder
 
-        return load_embedder(settings.embed.model, settings.embed.device, settings.embed.batch_size)
+        return configured_embedder(settings)[0]
 
     # Two guards may ask at once; `cache` alone would load it twice then.
     loading = threading.Lock()
@@ -134,11 +145,10 @@ def _resources(settings: "Config") -> "Resources":
         return encode(texts)
 
     def topics() -> "Vectors":
-        from ingest.index import Index
+        with loading:
+            opened = index()
+        return opened.topics()
 
-        return Index.load(Workspace(settings.root).current("index").path, embedder()).topics()
-
-    indexed = (settings.root / "index" / "current").exists()
     return Resources(embed=embed, topics=topics if indexed else None)
 
 

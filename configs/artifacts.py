@@ -38,7 +38,7 @@ from configs.errors import ArtifactError
 
 RECORDED_PACKAGES = (
     *("wellread", "torch", "transformers", "tokenizers", "trl", "peft", "accelerate", "datasets", "deepspeed"),
-    *("sentence-transformers", "faiss-cpu", "langchain-core", "langchain-text-splitters", "beautifulsoup4", "pyarrow"),
+    *("sentence-transformers", "faiss-cpu", "langchain-core", "bm25s", "beautifulsoup4", "pyarrow"),
 )
 
 # What makes each stage's output, for the message when it is missing.
@@ -50,6 +50,7 @@ MADE_BY = {
     "chunks": "wellread ingest",
     "index": "wellread index",
     "examples": "wellread examples",
+    "retrievers": "wellread train retriever",
     "models": "wellread train",
     "evaluations": "wellread eval",
 }
@@ -119,6 +120,7 @@ class Workspace:
         logic: int = 1,
         resumable: bool = False,
         snapshot: bool = False,
+        publish: bool = True,
     ) -> Version:
         """Return the version for these inputs and settings, making it if it is not there, and make it current.
 
@@ -130,6 +132,7 @@ class Workspace:
             logic: raise it when the stage's code gives other output for the same input.
             resumable: keep the partial folder when `make` fails or is killed.
             snapshot: `make` reads something outside, and runs every time.
+            publish: False leaves the current version as it is, until `publish` is called.
 
         Raises:
             ArtifactError: another process is making the same version right now.
@@ -143,9 +146,9 @@ class Workspace:
             raise ArtifactError(
                 f"cannot make the folder {home}: {error.strerror}", "Choose another place with --set root=/other/folder"
             ) from error
-        with _lock(home / f".{key}.lock", stage):
+        with locked(home / f".{key}.lock", stage):
             if not snapshot and (made_before := self._made_before(stage, key)):
-                return self._publish(stage, made_before, reused=True)
+                return self._finished(stage, made_before, reused=True, publish=publish)
             partial = home / f".partial-{key}"
             if not resumable and partial.exists():
                 shutil.rmtree(partial)
@@ -162,7 +165,7 @@ class Workspace:
                 write_text_atomic(home / f".made-{key}", version + "\n")
             if (home / version / "manifest.json").exists():
                 shutil.rmtree(partial)
-                return self._publish(stage, version, reused=True)
+                return self._finished(stage, version, reused=True, publish=publish)
             manifest = Manifest(
                 stage=stage,
                 version=version,
@@ -184,7 +187,11 @@ class Workspace:
                 raise ArtifactError(
                     f"cannot publish {home / version}: {error.strerror}", "Delete that folder and run the command again"
                 ) from None
-            return self._publish(stage, version, reused=False)
+            return self._finished(stage, version, reused=False, publish=publish)
+
+    def publish(self, stage: str, version: str) -> None:
+        """Make a finished version the current one."""
+        write_text_atomic(self.root / stage / "current", version + "\n")
 
     def current(self, stage: str) -> Version:
         """The version of `stage` that was made last.
@@ -236,11 +243,12 @@ class Workspace:
             key = (home / f".made-{key}").read_text().strip()
         return key if (home / key / "manifest.json").exists() else None
 
-    def _publish(self, stage: str, version: str, *, reused: bool) -> Version:
-        published = self.version(stage, version, reused=reused)
-        for pointer in (f".latest-{published.manifest.work}", "current"):
-            write_text_atomic(self.root / stage / pointer, version + "\n")
-        return published
+    def _finished(self, stage: str, version: str, *, reused: bool, publish: bool) -> Version:
+        finished = self.version(stage, version, reused=reused)
+        write_text_atomic(self.root / stage / f".latest-{finished.manifest.work}", version + "\n")
+        if publish:
+            self.publish(stage, version)
+        return finished
 
 
 def work_of(stage: str, settings: Mapping[str, Any], logic: int = 1) -> str:
@@ -262,6 +270,8 @@ def save_array(path: Path, array: NDArray[Any]) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     with temporary.open("wb") as out:
         np.save(out, array, allow_pickle=False)
+        out.flush()
+        os.fsync(out.fileno())
     os.replace(temporary, path)
 
 
@@ -316,14 +326,19 @@ def _digest(value: Mapping[str, Any]) -> str:
 
 
 @contextmanager
-def _lock(path: Path, stage: str) -> Iterator[None]:
+def locked(path: Path, stage: str) -> Iterator[None]:
+    """Hold a lock file while a stage is worked on.
+
+    Raises:
+        ArtifactError: another process holds it.
+    """
     with path.open("a+") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             handle.seek(0)
             raise ArtifactError(
-                f"process {handle.read().strip() or '(unknown)'} is already making these {stage}",
+                f"process {handle.read().strip() or '(unknown)'} is already at work on the stage {stage}",
                 "Wait for it, or stop it and run this again",
             ) from None
         handle.seek(0)

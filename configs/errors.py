@@ -51,6 +51,6 @@ class ServeError(WellreadError):
 
 
 class GateRefused(WellreadError):  # noqa: N818  nothing went wrong: it is an answer
-    """A gate compared two models and said no. Nothing is broken."""
+    """A gate compared two models or two indexes and said no. Nothing is broken."""
 
     exit_code = 3

@@ -13,11 +13,12 @@ class EmbedSettings(Section):
     model: str = "embedded:all-MiniLM-L6-v2"
     """`embedded:all-MiniLM-L6-v2` (ships with the install), or any sentence-transformers hub id or local folder."""
     batch_size: Positive = 32
-    """Texts embedded at once."""
+    """Texts embedded at once: of about 32 tokens each on a CPU, of the greatest length on a GPU."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto` takes a GPU when there is one."""
     query_prefix: str | None = None
-    """Put before each question. Null takes what the model's own settings say (its prompt named `query`)."""
+    """Put before each question, such as `"query: "` (in quotes, or YAML reads it as a key). Null takes what the model's
+    own settings say (its prompt named `query`)."""
     passage_prefix: str | None = None
     """Put before each passage. Null takes what the model's own settings say (its prompt named `document` or
     `passage`)."""
@@ -33,7 +34,7 @@ class HnswSettings(Section):
     """Links per vector."""
     build: Annotated[int, Field(ge=8)] = 200
     """Candidates looked at for each vector while building (efConstruction)."""
-    search: Annotated[int, Field(ge=8)] = 128
+    search: Annotated[int, Field(ge=8)] = 256
     """Candidates looked at while searching (efSearch)."""
 
 
@@ -44,9 +45,9 @@ class IvfpqSettings(Section):
     """Lists; 0 takes about four times the square root of the number of vectors."""
     code_bytes: Annotated[int, Field(ge=8)] = 96
     """Bytes that a vector is quantised to; must divide the dimensions."""
-    probes: Positive = 32
+    probes: Positive = 128
     """Lists looked at in a search."""
-    refine: Positive = 8
+    refine: Positive = 4
     """Candidates per result that are compared again with half-precision vectors; 1 compares none."""
 
 
@@ -57,6 +58,8 @@ class IndexSettings(Section):
     """`faiss`: files on this machine. `pgvector`: PostgreSQL with that extension. `qdrant`: a Qdrant server."""
     url: str | None = None
     """Of the PostgreSQL or Qdrant server. Put one with a password into the environment: WELLREAD_INDEX__URL."""
+    collection: str = "wellread"
+    """Name on the server that all versions of this index have in common; each workspace needs its own."""
     kind: Literal["auto", "exact", "hnsw", "ivfpq"] = "auto"
     """`auto`: exact below 50,000 passages, HNSW below 2 million, IVF-PQ beyond."""
     hnsw: HnswSettings = HnswSettings()
@@ -84,6 +87,9 @@ class RetrieveSettings(Section):
     """Passages put before the model."""
     mode: Literal["hybrid", "dense", "lexical"] = "hybrid"
     """`dense` searches by meaning, `lexical` by words (BM25), `hybrid` by both."""
+    fusion: Literal["scores", "rrf"] = "scores"
+    """How `hybrid` brings the two together: by their scores, with headings and feedback, or by reciprocal rank
+    (Cormack et al. 2009)."""
     candidates: Annotated[int, Field(ge=10, le=1000)] = 100
     """Passages that each of the two searches brings to be fused."""
     reranker: str | None = None
@@ -106,18 +112,25 @@ class RetrieverSettings(Section):
     """Fine-tuning the embedder with `wellread train retriever`."""
 
     max_pairs: Positive = 4000
-    """Most pairs of question and passage to learn from."""
+    """Most questions to learn from."""
+    max_passages: Annotated[int, Field(ge=0)] = 5000
+    """Passages, beside those that the questions ask for, among which negatives are looked for and both embedders
+    search when they are compared. All of them are embedded twice."""
     votes: bool = True
     """Also learn from passages cited in answers that were voted up."""
-    epochs: Annotated[float, Field(gt=0)] = 2.0
+    epochs: Annotated[float, Field(gt=0)] = 1.0
     """Passes over the pairs."""
     learning_rate: Annotated[float, Field(gt=0)] = 5e-5
     """Peak learning rate of AdamW."""
     batch_size: Annotated[int, Field(ge=2)] = 32
     """Pairs per step; each one's passage is a negative for all the others."""
+    max_tokens: Annotated[int, Field(ge=16)] = 96
+    """Longest text while training, in the embedder's tokens; longer ones are cut there, and never when searched."""
     hard_negatives: Annotated[int, Field(ge=0, le=8)] = 1
-    """Passages per question that the search finds and that do not answer it."""
-    holdout_share: Fraction = 0.2
-    """Share of the questions, by document, that decides whether the trained embedder is used."""
+    """Passages per question that BM25 finds and that do not answer it."""
+    blend: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of the trained weights in those that are used, the rest being the untrained ones; less keeps more of what
+    the embedder knew before (Wortsman et al. 2022)."""
     min_gain: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """How much larger nDCG@10 on held-out questions must be for it to be used."""
+    """How much larger nDCG@10 on held-out questions must be for it to be used: of the fused ranking, or of the embedder
+    alone where `retrieve.mode` is `dense`."""

@@ -159,6 +159,8 @@ class ServeSettings(Section):
     """CPU threads for the model; 0 leaves it to torch."""
     max_request_kb: Positive = 256
     """Larger request bodies are refused with 413."""
+    index_poll_s: Annotated[float, Field(gt=0)] = 2.0
+    """Seconds between two looks at whether another index has become current, which is then taken without a pause."""
 
 
 class FeedbackSettings(Section):

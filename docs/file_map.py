@@ -36,6 +36,7 @@ DESCRIBED_HERE = {
     "guards/weights/toxicity.held_out.json": "Scores of the toxicity model on texts that it had not seen.",
     "guards/weights/toxicity.json": "Labels, calibration, thresholds and held-out figures of the toxicity model.",
     "guards/weights/toxicity.tokenizer.json": "The toxicity model's tokenizer.",
+    "ingest/search/answerable.json": "Coefficients of the answerability model, as fitted on public questions.",
     "docs/benchmarks/guards-2026-11-21.json": "What `bench.guards` printed for `docs/benchmarks.md`.",
     "docs/benchmarks/ingest-2026-11-21.json": "Figures of ingest, of its parts, and of other tools in the same runs.",
     "docs/benchmarks/loop-2026-11-21.json": "What `bench.loop` printed for `docs/benchmarks.md`.",

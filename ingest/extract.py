@@ -1,7 +1,7 @@
 """Extraction: a page as it came, in; the readable document with its heading tree, or the reason why not, out.
 
 The formats are in `ingest/extractors/`, one file each. Here the format is chosen, and the outline that it gives
-becomes a `Document` with its text, sections, title, address, language, date and id.
+becomes a `Document` with its text, sections, title, address, language, date, tags and id.
 
 Known limit: PDF is read through a library that is not thread-safe; extract in one thread, or in several processes.
 """
@@ -86,6 +86,7 @@ def extract(page: Page, repair: Repair | None = None) -> Document | Reject:
         language=outline.language,
         date=_plausible(outline.date, page),
         crawl=page.crawl,
+        tags=outline.tags,
     )
 
 

@@ -52,6 +52,9 @@ class Passages(Sequence[Chunk]):
         try:
             file = pa.ipc.open_file(pa.memory_map(str(path)))
             batches = [file.get_batch(number) for number in range(file.num_record_batches)]
+            # What is mapped is followed without looking: a damaged offset would end the process, not raise.
+            for batch in batches:
+                batch.validate(full=True)
         except (OSError, pa.ArrowInvalid) as error:
             raise ArtifactError(f"cannot read {path}: {error}", _REMEDY.format(folder)) from None
         if file.schema.names != _schema().names:
@@ -71,8 +74,9 @@ class Passages(Sequence[Chunk]):
         return self.take([range(len(self))[row]])[0]
 
     def __iter__(self) -> Iterator[Chunk]:
-        for start in range(0, len(self), _AT_ONCE):
-            yield from self[start : start + _AT_ONCE]
+        names = schema_of(Chunk).names
+        for batch in self._batches:
+            yield from (revive(Chunk, row) for row in batch.select(names).to_pylist())
 
     def take(self, rows: Iterable[int]) -> list[Chunk]:
         """The passages of these rows, in the order given."""
@@ -88,6 +92,12 @@ class Passages(Sequence[Chunk]):
         """The number of the text that is embedded for each passage, [rows]."""
         return np.asarray(self._table["embedded"])
 
+    @cached_property
+    def documents(self) -> npt.NDArray[np.int64]:
+        """The number of each passage's document, from 0 as they come, [rows]."""
+        parts = self._table["doc_id"].dictionary_encode().chunks
+        return np.concatenate([np.zeros(0, np.int64), *(np.asarray(part.indices) for part in parts)]).astype(np.int64)
+
     def rows_of(self, numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """The row of each number, -1 for one that is not here."""
         if not len(self):
@@ -100,29 +110,38 @@ class Passages(Sequence[Chunk]):
         """One column, not copied: `url`, `date`, `language`, `tags`, `doc_id`, ..."""
         return self._table[name]
 
-    def section(self, row: int) -> Chunk:
+    def section(self, row: int, most_parts: int = 64) -> Chunk:
         """The whole section that a passage is part of, as one passage.
 
         What stood between its parts was white space, of which only the length is known here; offsets stay true.
+
+        Args:
+            most_parts: passages looked at before and after it; what is further away of a long section is left out.
         """
-        first = last = row
-        doc_ids, headings = self._table["doc_id"], self._table["headings"]
-        here = (doc_ids[row].as_py(), headings[row].as_py())
-        while first > 0 and (doc_ids[first - 1].as_py(), headings[first - 1].as_py()) == here:
+        own = self[row]
+        near = self[max(row - most_parts, 0) : row + most_parts + 1]
+        place = min(row, most_parts)
+        first = last = place
+        while first > 0 and _together(near[first - 1], near[first]):
             first -= 1
-        while last + 1 < len(self) and (doc_ids[last + 1].as_py(), headings[last + 1].as_py()) == here:
+        while last + 1 < len(near) and _together(near[last], near[last + 1]):
             last += 1
-        parts = self[first : last + 1]
+        parts = near[first : last + 1]
         text = parts[0].text
         for before, part in pairwise(parts):
             gap = part.start - before.end
             text += ("\n" * gap if gap > 1 else " " * gap) + part.text
-        whole = vars(self[row]) | {"text": text, "start": parts[0].start, "end": parts[-1].end}
+        whole = vars(own) | {"text": text, "start": parts[0].start, "end": parts[-1].end}
         return Chunk(**whole)
 
     def _row(self, batch: int, place: int) -> dict[str, Any]:
-        columns = self._batches[batch]
-        return {name: columns.column(at)[place].as_py() for at, name in enumerate(schema_of(Chunk).names)}
+        return {name: column[place].as_py() for name, column in self._columns[batch]}
+
+    @cached_property
+    def _columns(self) -> list[list[tuple[str, pa.Array]]]:
+        """What a passage is made of, by batch: taking a column from a batch takes longer than taking its value."""
+        names = schema_of(Chunk).names
+        return [[(name, batch.column(at)) for at, name in enumerate(names)] for batch in self._batches]
 
     @cached_property
     def _order(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -146,6 +165,13 @@ def write_passages(folder: Path, chunks: Iterable[Chunk]) -> int:
         if waiting:
             out.write(pa.RecordBatch.from_pylist(waiting, schema=schema))
     return len(seen)
+
+
+def _together(one: Chunk, after: Chunk) -> bool:
+    """Whether two neighbours are of one section, and not of two with the same heading, which stands between them."""
+    same = (one.doc_id, one.headings) == (after.doc_id, after.headings)
+    # A heading has a line feed before and after it.
+    return same and (not one.headings or after.start - one.end < len(one.headings[-1]) + 2)
 
 
 _REMEDY = "Delete {} and run `wellread index`"

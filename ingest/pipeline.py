@@ -1,8 +1,9 @@
 """The offline stages of this room, each from the settings to one version:
 
     run_ingest     site or folder -> pages -> extracted -> cleaned -> documents -> chunks
-    run_index      chunks -> index
     run_examples   index -> examples
+
+`run_index`, between the two, is in `ingest.index_stage`.
 
 Only these functions read the settings tree; what they call takes plain values.
 """
@@ -23,22 +24,22 @@ from guards.policy import load_policy
 from ingest.boilerplate import repeated_lines
 from ingest.corpus import DOCUMENTS, REJECTS, Balance, Cleaned, Repeats, make_corpus
 from ingest.dedup.semantic import Semantic
-from ingest.embed import Embedder, load_embedder
+from ingest.embed import Vectors, load_embedder
 from ingest.examples.endpoint import Endpoint, api_key
 from ingest.examples.stage import EXAMPLES, REPLIES, Teacher, fill_examples, fingerprints
 from ingest.examples.teacher import Rules
 from ingest.executor import Executor, executor_of
-from ingest.index import CHUNKS, Index, build_index, read_vectors
+from ingest.index_stage import open_index
 from ingest.parts import GROUP_ROWS, Step, forget_parts, run_parts
-from ingest.records import Chunk, Example, Outcome, Progress, read_table, write_table
+from ingest.records import Example, Outcome, Progress, read_table, write_table
 from ingest.source import PAGES, read_source
 from ingest.steps import OUTCOMES, Clean, CutUp, Extract, write_cuts
-from ingest.versions.profile import profile_vectors, read_profile
+from ingest.versions.profile import read_profile
 from ingest.versions.report import facts_of, write_report
 
 __all__ = [
     *("DOCUMENTS", "EXAMPLES", "REJECTS"),
-    *("questions", "run_documents", "run_examples", "run_index", "run_ingest"),
+    *("questions", "run_documents", "run_examples", "run_ingest"),
 ]
 
 REPORT, REPEATED = "report.html", "repeated.npy"
@@ -47,7 +48,7 @@ REPORT, REPEATED = "report.html", "repeated.npy"
 READERS = ("lxml", "beautifulsoup4", "markdown-it-py", "docutils", "pypdfium2", "charset-normalizer", "ftfy")
 CLEANERS = ("py3langid", "spacy")
 # To be raised when a stage's code gives other output for the same input.
-LOGIC = {"extracted": 1, "cleaned": 1, "documents": 1, "chunks": 1, "examples": 2}
+LOGIC = {"extracted": 2, "cleaned": 2, "documents": 2, "chunks": 2, "examples": 3}
 
 
 def run_ingest(config: Config, progress: Progress) -> Version:
@@ -82,31 +83,6 @@ def run_documents(config: Config, progress: Progress) -> Version:
     return _documents(config, pages, extracted, cleaned, progress)
 
 
-def run_index(config: Config, progress: Progress) -> Version:
-    """Embed the current chunks into an index.
-
-    Raises:
-        ArtifactError: there are no chunks, or they were cut for another embedder.
-    """
-    workspace = Workspace(config.root)
-    chunks = workspace.current("chunks")
-    cut_for = chunks.manifest.settings["embedder"]
-    if cut_for != config.embed.model:
-        raise ArtifactError(
-            f"the passages were cut for the embedder {cut_for}, and embed.model is {config.embed.model}",
-            "Run `wellread ingest` again: each embedder has its own longest text",
-        )
-
-    def make(folder: Path) -> Made:
-        total = chunks.manifest.counts["chunks"]
-        rows = read_table(chunks.path / CHUNKS, Chunk)
-        count = build_index(rows, _embedder(config), folder, lambda done: progress("embedding", done, total))
-        profile_vectors(read_vectors(folder), config.embed.model).write(folder)
-        return Made(counts={"chunks": count})
-
-    return workspace.build("index", make, inputs={"chunks": chunks.id}, settings={"embedder": config.embed.model})
-
-
 def run_examples(config: Config, progress: Progress) -> Version:
     """Make training and evaluation examples from the current index.
 
@@ -122,10 +98,11 @@ def run_examples(config: Config, progress: Progress) -> Version:
     earlier = [version.path / REPLIES for version in workspace.versions("examples")]
 
     def make(folder: Path) -> Made:
+        searched = open_index(config, index.path)
         counts = fill_examples(
             folder,
-            list(read_table(index.path / CHUNKS, Chunk)),
-            Index.load(index.path, _embedder(config)),
+            searched.passages,
+            searched,
             **chosen.model_dump(include={"max_examples", "passages", "unanswerable_share", "holdout_share"}),
             seed=config.seed,
             with_completions=chosen.completions,
@@ -248,9 +225,7 @@ def _documents(config: Config, pages: Version, extracted: Version, cleaned: Vers
         progress("comparing", done, funnel["cleaned"])
 
     def make(folder: Path) -> Made:
-        semantic = dedup.semantic.enabled and Semantic(
-            config.embed.model, _embedder(config).encode, dedup.semantic.threshold
-        )
+        semantic = dedup.semantic.enabled and Semantic(config.embed.model, _encode(config), dedup.semantic.threshold)
         paragraphs = dedup.paragraphs
         made = make_corpus(
             Cleaned(cleaned.path, Balance(bias.balance, bias.max_share)),
@@ -270,9 +245,10 @@ def _documents(config: Config, pages: Version, extracted: Version, cleaned: Vers
 
 def _chunks(config: Config, documents: Version, progress: Progress) -> Version:
     workspace = Workspace(config.root)
-    settings = {**config.chunk.model_dump(mode="json"), "embedder": config.embed.model}
+    prefix = config.embed.passage_prefix
+    settings = {**config.chunk.model_dump(mode="json"), "embedder": config.embed.model, "passage_prefix": prefix}
     previous = workspace.previous("chunks", settings, logic=LOGIC["chunks"])
-    step = CutUp(config.embed.model, config.chunk.max_tokens, config.chunk.min_tokens)
+    step = CutUp(config.embed.model, config.chunk.max_tokens, config.chunk.min_tokens, prefix)
 
     def make(folder: Path) -> Made:
         cuts = run_parts(
@@ -295,8 +271,8 @@ def _executor(config: Config) -> Executor:
     return executor_of(config.work.executor, config.work.workers)
 
 
-def _embedder(config: Config) -> Embedder:
-    return load_embedder(config.embed.model, config.embed.device, config.embed.batch_size)
+def _encode(config: Config) -> Callable[[Sequence[str]], Vectors]:
+    return load_embedder(config.embed.model, config.embed.device, config.embed.batch_size).encode
 
 
 def _reject_counts(version: Version) -> dict[str, int]:

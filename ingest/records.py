@@ -10,7 +10,7 @@ import hashlib
 import types
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, is_dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -210,7 +210,7 @@ class TableWriter:
     """
 
     def __init__(self, path: Path, kind: type[Any], *, batch: int = 256) -> None:
-        self._schema = schema_of(kind)
+        self._schema = schema_of(cast(Hashable, kind))
         self._writer = pq.ParquetWriter(path, self._schema, compression="zstd")
         self._batch = batch
         self._waiting: list[dict[str, Any]] = []
@@ -252,7 +252,7 @@ def read_table(path: Path, kind: type[Record]) -> Iterator[Record]:
     """Read records of dataclass `kind`, batch by batch.
 
     Raises:
-        ArtifactError: the file is missing, damaged, or holds other columns.
+        ArtifactError: the file is missing, damaged, or holds other columns. Fields with defaults may be missing.
     """
     with _opened(path, kind) as file:
         for batch in file.iter_batches(256):
@@ -299,11 +299,18 @@ def _opened(path: Path, kind: type[Any]) -> Iterator[pq.ParquetFile]:
     try:
         # With its default Arrow holds what was read of all row groups, so that memory grows with the file.
         with pq.ParquetFile(path, pre_buffer=False) as file:
-            if file.schema_arrow.names != schema_of(kind).names:
+            if not _can_be(kind, file.schema_arrow.names):
                 raise _unreadable(path, f"it holds {file.schema_arrow.names}, not {kind.__name__} records")
             yield file
     except (OSError, pa.ArrowInvalid) as error:
         raise _unreadable(path, str(error)) from None
+
+
+def _can_be(kind: type[Any], names: Sequence[str]) -> bool:
+    """Whether columns are those of a record, fields excepted that have a default: an older table may lack them."""
+    wanted = fields(kind)
+    have_defaults = {one.name for one in wanted if one.default is not MISSING}
+    return set(names) <= {one.name for one in wanted} and {one.name for one in wanted} - set(names) <= have_defaults
 
 
 def _ranges(metadata: pq.FileMetaData, column_at: int) -> Iterator[tuple[int, str, str]]:
@@ -329,6 +336,7 @@ def column(path: Path, name: str) -> list[Any]:
         raise _unreadable(path, str(error)) from None
 
 
+@cache
 def schema_of(kind: type[Any]) -> pa.Schema:
     """The Arrow schema of a record type, from its type hints."""
     return pa.schema([pa.field(name, _arrow(hint), nullable=False) for name, hint in get_type_hints(kind).items()])
@@ -369,8 +377,10 @@ def _nested(kind: Hashable) -> dict[str, Any]:
 
 
 def revive(kind: type[Record], row: dict[str, Any]) -> Record:
-    """A record of dataclass `kind` from a row as Arrow gives it."""
+    """A record of dataclass `kind` from a row as Arrow gives it; what an older table lacks has its default."""
     for name, inner in _nested(cast(Hashable, kind)).items():
+        if name not in row:
+            continue
         row[name] = tuple(row[name]) if inner is None else tuple(revive(inner, item) for item in row[name])
     return kind(**row)
 

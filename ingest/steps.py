@@ -155,11 +155,18 @@ class Clean(_Outcomes):
 
 @dataclass(frozen=True)
 class CutUp:
-    """A document's passages."""
+    """A document's passages.
+
+    Attributes:
+        embedder: whose tokens are counted.
+        max_tokens, min_tokens: as for `chunk_document`; the embedder's own limit holds as well.
+        passage_prefix: as for `load_token_counter`.
+    """
 
     embedder: str
     max_tokens: int
     min_tokens: int
+    passage_prefix: str | None = None
     reads: ClassVar[type[Document]] = Document
     makes: ClassVar[type[Cut]] = Cut
 
@@ -169,12 +176,13 @@ class CutUp:
 
     def treat(self, document: Document, key: str, _before: Cut | None, /) -> Cut:
         """See `Step.treat`."""
-        counter = _counter(self.embedder)
+        counter = _counter(self.embedder, self.passage_prefix)
         chunks = chunk_document(
             document,
             counter.count,
             max_tokens=min(self.max_tokens, counter.max_tokens),
             min_tokens=self.min_tokens,
+            reserved=counter.reserved,
         )
         return Cut(document.url, key, tuple(chunks))
 
@@ -217,8 +225,8 @@ def _sample(text: str, policy: str, version: str) -> str:
 
 
 @cache
-def _counter(embedder: str) -> TokenCounter:
-    return load_token_counter(embedder)
+def _counter(embedder: str, passage_prefix: str | None = None) -> TokenCounter:
+    return load_token_counter(embedder, passage_prefix)
 
 
 def write_cuts(folder: Path, cuts: Iterable[Cut]) -> Made:

@@ -1,6 +1,6 @@
 """THE chain: how a question becomes an answer, step by step.
 
-    preprocess -> guard_input -> retrieve -> prompt -> generate -> guard_output -> postprocess
+    preprocess -> guard_input -> condense -> retrieve -> prompt -> generate -> guard_output -> postprocess
 
 In: an `Ask`. Out: pieces of checked text, then one `Answer`. The guards are those that the policy has for questions,
 passages and answers at that moment. A `Work` is carried through the steps and collects what they find out. A step that
@@ -24,10 +24,12 @@ from guards.policy import LivePolicy, Policy
 from guards.spotlight import new_nonce
 from ingest.examples import ABSTENTION
 from serve import citations
+from serve.condense import Mode, standalone
 from serve.engines.base import Engine
 from serve.prompt import fit_prompt
 from serve.recorder import Recorder
-from serve.retrieve import Found, Retriever
+from serve.retrieve import Retriever
+from serve.screen import screened
 from serve.text import storable
 from serve.wire import AnswerMessage
 from serve.work import Answer, Ask, Part, Work, timed, usage
@@ -47,6 +49,7 @@ class Assistant:
         recorder: keeps every interaction.
         framing: what protects passages and instructions in the prompt; its canary is planted while the policy looks for
             it in answers, and each question gets a nonce of its own.
+        condensing: how a question that leans on earlier turns is made to stand alone for the search.
     """
 
     def __init__(
@@ -56,12 +59,14 @@ class Assistant:
         policy: Policy | LivePolicy,
         recorder: Recorder,
         framing: Framing = PLAIN,
+        condensing: Mode = "terms",
     ) -> None:
         self.engine, self.retriever, self.policy, self.recorder = engine, retriever, policy, recorder
-        self.framing = framing
+        self.framing, self.condensing = framing, condensing
         self.chain = (
             RunnableLambda(timed("preprocess", self.preprocess))
             | RunnableLambda(timed("guard_input", self.guard_input))
+            | RunnableLambda(self.condense)
             | RunnableLambda(timed("retrieve", self.retrieve))
             | RunnableLambda(timed("prompt", self.fit))
             | RunnableGenerator(self.generate)
@@ -115,35 +120,43 @@ class Assistant:
         work.history = [Turn(role=role, content=earlier.text) for role, earlier in checked if earlier.allowed]
         return work
 
+    async def condense(self, work: Work) -> Work:
+        """Make of a question that leans on earlier turns one that can be searched for; the guards see it too."""
+        if work.settled is not None or not work.ask.retrieval:
+            return work
+        started = time.perf_counter()
+        work.searched = await standalone(self.condensing, work.question, work.history, self.engine)
+        if work.searched != work.question:
+            stage, context = self.policy.stage("input"), Context(pseudonyms=work.pseudonyms)
+            outcome = await asyncio.to_thread(stage.run, work.searched, context)
+            work.searched = outcome.text if outcome.allowed else work.question
+        work.spend("condense", started)
+        return work
+
     def retrieve(self, work: Work) -> Work:
-        """Find passages; when even the best is too far from the question, say so instead of asking the model."""
+        """Find passages; when the documents hardly hold the answer, say so instead of asking the model.
+
+        Passages that a guard refuses, for example since they give the assistant orders, are left out.
+        """
         if work.settled is None and work.ask.retrieval:
-            work.found = self._checked(self.retriever.find(work.question), work)
+            found = self.retriever.find(work.searched, work.ask.top_passages, work.ask.wanted)
+            work.found, outcomes = screened(found, self.policy.stage("passage"))
+            for outcome in outcomes:
+                work.report(outcome, "passage")
             if not work.found.answerable:
                 work.settled = ABSTENTION
         return work
-
-    def _checked(self, found: Found, work: Work) -> Found:
-        """Without the passages that a guard refuses, for example since they give the assistant orders."""
-        stage = self.policy.stage("passage")
-        outcomes = [stage.run(hit.chunk.text) for hit in found.hits]
-        for outcome in outcomes:
-            work.report(outcome, "passage")
-        hits = tuple(
-            replace(hit, chunk=replace(hit.chunk, text=outcome.text))
-            for hit, outcome in zip(found.hits, outcomes, strict=True)
-            if outcome.allowed
-        )
-        return Found(hits, found.answerable and bool(hits))
 
     def fit(self, work: Work) -> Work:
         """Build the prompt, as large as the model's context allows."""
         if work.settled is None:
             passages = [hit.chunk for hit in work.found.hits]
             room = self.engine.max_context - work.ask.sampling.max_tokens
-            count = self.engine.count_tokens
-            framing = self._framing()
-            work.prompt, work.shown = fit_prompt(work.question, passages, work.history, count, room, framing)
+            count, framing = self.engine.count_tokens, self._framing()
+            work.prompt, shown = fit_prompt(
+                work.question, passages, work.history, count, room, framing, work.found.sections
+            )
+            work.found, work.shown = work.found.showing(shown), len(shown)
         return work
 
     def _framing(self) -> Framing:
@@ -215,6 +228,8 @@ class Assistant:
             content=text,
             citations=citations.cite(text, hits, shown),
             grounded=answered and bool(numbers),
+            answerable=round(work.found.probability, 4) if work.found.version else None,
+            search_query=work.pseudonyms.restore(work.searched) if work.searched not in ("", work.question) else None,
             guard=work.guard,
         )
 

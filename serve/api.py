@@ -16,7 +16,6 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 
 from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
@@ -24,11 +23,13 @@ from configs.errors import ArtifactError, WellreadError
 from feedback.store import Feedback
 from serve.edge import Edge, error_body, error_response, log_failure
 from serve.engines.base import Sampling
+from serve.errors import add_errors
 from serve.prompt import PromptTooLongError
 from serve.runtime import Runtime
 from serve.stream import EventStream, until_disconnect
 from serve.text import storable
 from serve.wire import (
+    AnswerMessage,
     ChatChunk,
     ChatRequest,
     ChatResponse,
@@ -81,7 +82,12 @@ class Loading:
     def health(self) -> Health:
         if self.runtime:
             card = self.runtime.card
-            return Health(status="ok", model=f"{card.id}:{card.version}", index=self.runtime.index_version)
+            return Health(
+                status="ok",
+                detail=self.runtime.index_note,
+                model=f"{card.id}:{card.version}",
+                index=self.runtime.index_version,
+            )
         if self.failure:
             known = isinstance(self.failure, WellreadError)
             return Health(status="failed", detail=str(self.failure) if known else type(self.failure).__name__)
@@ -128,7 +134,7 @@ def create_app(
     # The interactive pages of FastAPI load scripts from other hosts.
     app = FastAPI(title="wellread", lifespan=lifespan, docs_url=None, redoc_url=None)
     app.add_middleware(Edge, max_body_bytes=max_body_bytes)
-    _add_errors(app)
+    add_errors(app)
     _add_routes(app, loading)
     return app
 
@@ -216,7 +222,15 @@ def to_ask(body: ChatRequest, defaults: Sampling) -> Ask:
         seed=random.randrange(2**31) if body.seed is None and temperature > 0 else body.seed,
     )
     turns = [Turn(role=message.role, content=message.text) for message in body.messages]
-    return Ask(f"chatcmpl-{uuid.uuid4().hex}", turns, sampling, body.retrieval, storable(body.user or ""))
+    return Ask(
+        id=f"chatcmpl-{uuid.uuid4().hex}",
+        messages=turns,
+        sampling=sampling,
+        retrieval=body.retrieval,
+        user=storable(body.user or ""),
+        top_passages=body.top_passages,
+        wanted=body.filters.filter() if body.filters else None,
+    )
 
 
 async def _last(events: AsyncGenerator[str | Answer, None]) -> Answer | None:
@@ -252,9 +266,7 @@ async def _chunks(runtime: Runtime, ask: Ask, events: AsyncGenerator[str | Answe
         try:
             async for event in events:
                 if isinstance(event, Answer):
-                    said = event.message
-                    last = Delta(citations=said.citations, grounded=said.grounded, guard=said.guard)
-                    yield chunk(last, event.finish_reason, event.usage)
+                    yield chunk(_last_delta(event.message), event.finish_reason, event.usage)
                 elif event:
                     yield chunk(Delta(content=event))
         # The status is sent already; an error event is how OpenAI's clients learn of it.
@@ -265,23 +277,11 @@ async def _chunks(runtime: Runtime, ask: Ask, events: AsyncGenerator[str | Answe
     yield "[DONE]"
 
 
-def _add_errors(app: FastAPI) -> None:
-    @app.exception_handler(RequestValidationError)
-    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-        if "json" not in request.headers.get("content-type", ""):
-            return error_response(400, "send JSON, with the header Content-Type: application/json", "invalid_type")
-        first = error.errors()[0]
-        if first["type"] == "json_invalid":
-            return error_response(400, "the request body is not valid JSON", "invalid_json")
-        param = ".".join(str(part) for part in first["loc"] if part != "body")
-        reason = first["msg"].removeprefix("Value error, ")
-        return error_response(400, f"{param}: {reason}" if param else reason, first["type"], param or None)
-
-    @app.exception_handler(HTTPException)
-    async def refused(_request: Request, error: HTTPException) -> JSONResponse:
-        response = error_response(error.status_code, str(error.detail), _CODES.get(error.status_code))
-        response.headers.update(error.headers or {})
-        return response
-
-
-_CODES: dict[int, str] = {413: "request_too_large", 404: "not_found", 405: "method_not_allowed", 503: "unavailable"}
+def _last_delta(said: AnswerMessage) -> Delta:
+    return Delta(
+        citations=said.citations,
+        grounded=said.grounded,
+        answerable=said.answerable,
+        search_query=said.search_query,
+        guard=said.guard,
+    )

@@ -13,8 +13,8 @@ import re
 from collections.abc import Iterator, Sequence
 
 from ingest.examples import ABSTENTION
-from ingest.index import Hit
 from ingest.records import Chunk
+from ingest.search.base import Hit
 from serve.wire import Citation
 
 # Half of the content words: below that, a passage on the same topic and the right one look alike.

@@ -36,12 +36,10 @@ class Recorder:
         store: where to.
         policy: redacts secrets and personal data out of everything that is stored.
         model: name and version of the model that answers.
-        index_version: version id of the index that is searched.
     """
 
-    def __init__(self, store: Keeps, policy: Policy | LivePolicy, model: str, index_version: str) -> None:
-        self._store, self._policy = store, policy
-        self._model, self._index_version = model, index_version
+    def __init__(self, store: Keeps, policy: Policy | LivePolicy, model: str) -> None:
+        self._store, self._policy, self._model = store, policy, model
         self._writer = ThreadPoolExecutor(1, "recorder")
 
     async def keep(self, work: Work) -> None:
@@ -84,14 +82,29 @@ class Recorder:
             question=self.scrubbed(work.question),
             answer=self.scrubbed(work.text),
             model=self._model,
-            index_version=self._index_version if work.ask.retrieval else "",
+            index_version=work.found.version,
             grounded=bool(work.message and work.message.grounded),
             finish_reason=work.ended,
             passages=_passages(work),
-            parameters={**asdict(work.ask.sampling), "retrieval": work.ask.retrieval},
+            parameters=self._parameters(work),
             guard=[report.model_dump() for report in work.guard],
             timings={step: round(seconds, 4) for step, seconds in work.timings.items()},
         )
+
+    def _parameters(self, work: Work) -> dict[str, Any]:
+        """How it was asked to be answered; filters and what was searched for are a user's words."""
+        kept = {**asdict(work.ask.sampling), "retrieval": work.ask.retrieval}
+        if work.ask.top_passages is not None:
+            kept["top_passages"] = work.ask.top_passages
+        if work.ask.wanted is not None:
+            conditions = {name: value for name, value in asdict(work.ask.wanted).items() if value}
+            kept["filters"] = {name: self._scrubbed_all(value) for name, value in conditions.items()}
+        if work.searched and work.searched != work.question:
+            kept["searched"] = self.scrubbed(work.searched)
+        return kept
+
+    def _scrubbed_all(self, value: str | tuple[str, ...]) -> str | list[str]:
+        return self.scrubbed(value) if isinstance(value, str) else [self.scrubbed(each) for each in value]
 
 
 def _passages(work: Work) -> list[dict[str, Any]]:

@@ -8,17 +8,23 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from threadpoolctl import threadpool_limits
+
 from configs.artifacts import Workspace
+from configs.errors import ConfigError
 from configs.schema import Config
 from feedback.store import Store
 from guards.detectors.canary import new_canary
 from guards.policy import ANSWERING, LivePolicy, check_policy
-from guards.rules import Embed, Resources
+from guards.rules import Resources
+from ingest.embed import Embedder, Remembering, Vectors
 from ingest.index import Index
+from ingest.index_stage import open_index
 from serve.answer import Assistant
 from serve.engines.base import Engine, Sampling
+from serve.live_index import LiveIndex
 from serve.recorder import Recorder
-from serve.retrieve import Retriever
+from serve.retrieve import Retriever, Searchable
 from serve.wire import ModelCard
 from train.chat import Framing
 from train.registry import Registry
@@ -27,6 +33,8 @@ logger = logging.getLogger(__name__)
 
 BASE = "base"
 WARM_UP = "Is everything loaded?"
+# No tokenizer makes fewer tokens of prose; a section that is longer than the context in these is not even tried.
+MOST_CHARS_PER_TOKEN = 8
 
 
 @dataclass(frozen=True)
@@ -37,7 +45,7 @@ class Runtime:
         card: the model, as `GET /v1/models` shows it.
         names: what a request may call the model.
         defaults: generation parameters of a request that sets none; `max_tokens` is also the upper limit.
-        index_version: version id of the index.
+        live: follows the index; None where that does not change.
     """
 
     assistant: Assistant
@@ -47,10 +55,23 @@ class Runtime:
     card: ModelCard
     names: frozenset[str]
     defaults: Sampling
-    index_version: str
+    live: LiveIndex[Searchable] | None = None
+
+    @property
+    def index_version(self) -> str:
+        """Version id of the index in use."""
+        return self.assistant.retriever.version
+
+    @property
+    def index_note(self) -> str:
+        """Why a newer index is not in use; empty when there is none."""
+        refused = self.live.refused if self.live else None
+        return f"index {refused[0]} is not used: {refused[1]}" if refused else ""
 
     async def close(self) -> None:
         """Stop generating, write what is waiting, and close the store."""
+        if self.live:
+            self.live.close()
         await self.engine.close()
         self.recorder.close()
         self.store.close()
@@ -66,24 +87,32 @@ def load_runtime(config: Config, progress: Callable[[str], None] = lambda _what:
         ArtifactError: there is no index, it does not fit the embedder, or the store cannot be written.
         ModelError: the model or the embedder cannot be loaded.
     """
-    found = Workspace(config.root).current("index")
+    Workspace(config.root).current("index")
     card, trained = _which_model(config)
     store = Store(config.database_url)
     # A mistake in it is told before anything large is loaded.
     check_policy(config.guards.policy)
     progress("embedder and index")
-    index, embed = _load_index(config, found.path)
+    # A search multiplies small matrices: threads would wait for each other longer than they work.
+    threadpool_limits(1, "blas")
+    live = LiveIndex(config.root, Opener(config), config.serve.index_poll_s)
     progress("guards")
     canary = new_canary()
-    policy = LivePolicy(config.guards.policy, Resources(embed=embed, topics=index.topics, canary=canary))
+    policy = LivePolicy(config.guards.policy, guard_resources(live, canary))
     policy.policy.warm_up(*ANSWERING)
     progress("model")
     engine = _load_engine(config, trained)
-    retriever = Retriever(index, config.retrieve.passages, config.retrieve.min_answerable or 0.3)
-    framing = Framing(config.model.spotlight, canary=canary)
-    recorder = Recorder(store, policy, f"{card.id}:{card.version}", index.version)
+    recorder = Recorder(store, policy, f"{card.id}:{card.version}")
+    live.follow()
     return Runtime(
-        assistant=Assistant(engine, retriever, policy, recorder, framing),
+        assistant=Assistant(
+            engine,
+            _retriever(config, live, engine),
+            policy,
+            recorder,
+            Framing(config.model.spotlight, canary=canary),
+            config.retrieve.condense,
+        ),
         recorder=recorder,
         store=store,
         engine=engine,
@@ -94,7 +123,55 @@ def load_runtime(config: Config, progress: Callable[[str], None] = lambda _what:
             temperature=config.serve.temperature,
             repetition_penalty=config.serve.repetition_penalty,
         ),
-        index_version=index.version,
+        live=live,
+    )
+
+
+class Opener:
+    """Opens index versions, one after another; what embeds the questions is loaded anew only where one needs that."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._embedder: Embedder | None = None
+
+    def __call__(self, folder: Path) -> Index:
+        """Open and warm a version.
+
+        Raises:
+            ArtifactError: it is damaged, or was made with other settings.
+            ModelError: its embedder or the reranker cannot be loaded.
+        """
+        index = open_index(self._config, folder, self._embedder)
+        index.search(WARM_UP, 1)
+        self._embedder = index.embedder
+        return index
+
+
+def guard_resources(live: LiveIndex[Index], canary: str) -> Resources:
+    """What guards need. Texts are compared with topics of the same embedder, which so stays that of the start."""
+    embedder = live.current.embedder
+
+    def topics() -> Vectors:
+        index = live.current
+        if index.embedder.identity != embedder.identity:
+            raise ConfigError(
+                f"the index {index.version} was made with another embedder than the server started with",
+                "Start the server again, so that the guards know its topics",
+            )
+        return index.topics()
+
+    # The guard of grounding embeds the same passages at every stretch of an answer.
+    return Resources(embed=Remembering(embedder.encode), topics=topics, canary=canary)
+
+
+def _retriever(config: Config, live: LiveIndex[Index], engine: Engine) -> Retriever:
+    settings = config.retrieve
+    return Retriever(
+        lambda: live.current,
+        settings.passages,
+        settings.min_answerable,
+        settings.context,
+        max_section_chars=engine.max_context * MOST_CHARS_PER_TOKEN,
     )
 
 
@@ -109,16 +186,6 @@ def _which_model(config: Config) -> tuple[ModelCard, Path | None]:
     # What it was trained from, whatever is configured now.
     base = found.version.manifest.settings["model"]
     return ModelCard(id=config.serve.alias, created=created, version=found.id, base=base), found.path
-
-
-def _load_index(config: Config, folder: Path) -> tuple[Index, Embed]:
-    from ingest.embed import Remembering, load_embedder
-
-    embedder = load_embedder(config.embed.model, config.embed.device, config.embed.batch_size)
-    index = Index.load(folder, embedder)
-    index.search(WARM_UP, 1)
-    # The guard of grounding embeds the same passages at every stretch of an answer.
-    return index, Remembering(embedder.encode)
 
 
 def _load_engine(config: Config, trained: Path | None) -> Engine:

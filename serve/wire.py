@@ -1,13 +1,18 @@
 """What goes over HTTP: the OpenAI chat-completion types, plus wellread's additions.
 
-Additions to a request: `top_k`, `repetition_penalty`, `retrieval`, `user`. Additions to an answer: `citations`,
-`grounded` and `guard`, beside `message` in a plain response and in the last chunk of a stream. OpenAI clients ignore
-unknown response fields, so the additions do not disturb them.
+Additions to a request: `top_k`, `repetition_penalty`, `retrieval`, `top_passages`, `filters`. Additions to an answer:
+`citations`, `grounded`, `answerable`, `search_query` and `guard`, in the `message` of a plain response and in the last
+chunk of a stream. OpenAI clients ignore unknown response fields, so the additions do not disturb them.
 """
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from configs.errors import ConfigError
+
+if TYPE_CHECKING:
+    from ingest.search.filters import Filter
 
 MAX_MESSAGES = 200
 MAX_MESSAGE_CHARS = 100_000
@@ -31,6 +36,40 @@ class Message(BaseModel):
         return self.content if isinstance(self.content, str) else "\n".join(part.text for part in self.content)
 
 
+Condition = Annotated[str, Field(max_length=2000)]
+
+
+class Filters(BaseModel):
+    """Which passages may be found; see `ingest.search.filters.Filter`. What is empty asks for nothing."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    url_prefix: Condition = ""
+    since: Condition = ""
+    until: Condition = ""
+    language: Condition = ""
+    tags: Annotated[tuple[Condition, ...], Field(max_length=20)] = ()
+
+    @model_validator(mode="after")
+    def _make_sense(self) -> "Filters":
+        try:
+            self.filter()
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
+        return self
+
+    def filter(self) -> "Filter":
+        """As the search takes it.
+
+        Raises:
+            ConfigError: see `Filter`.
+        """
+        # pyarrow comes with it, which a client that asks without a filter need not wait for.
+        from ingest.search.filters import Filter
+
+        return Filter(**self.model_dump())
+
+
 class ChatRequest(BaseModel):
     """`POST /v1/chat/completions`. OpenAI parameters that wellread does not use are accepted and ignored."""
 
@@ -49,6 +88,9 @@ class ChatRequest(BaseModel):
     seed: int | None = None
     retrieval: bool = True
     """False answers without the documents (and so without citations)."""
+    top_passages: Annotated[int, Field(ge=1, le=20)] | None = None
+    """Passages to find; by default as many as the server's settings say."""
+    filters: Filters | None = None
     user: Annotated[str, Field(max_length=200)] | None = None
 
     @model_validator(mode="after")
@@ -94,12 +136,16 @@ class AnswerMessage(BaseModel):
     """The assistant's turn, with what it rests on.
 
     `grounded` is false when the documents do not hold the answer; `citations` are then the nearest sources.
+    `answerable` is the probability, 0 to 1, that they hold it, as the search alone has it; null where nothing was
+    searched for. `search_query` is what was searched for, where that is not the question itself.
     """
 
     role: Literal["assistant"] = "assistant"
     content: str
     citations: list[Citation] = []
     grounded: bool = False
+    answerable: float | None = None
+    search_query: str | None = None
     guard: list[GuardReport] = []
 
 
@@ -138,6 +184,8 @@ class Delta(BaseModel):
     content: str | None = None
     citations: list[Citation] | None = None
     grounded: bool | None = None
+    answerable: float | None = None
+    search_query: str | None = None
     guard: list[GuardReport] | None = None
 
 

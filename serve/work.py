@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from guards.base import Action, Outcome
 from guards.pseudonyms import Pseudonyms
+from ingest.search.filters import Filter
 from serve.engines.base import Sampling
 from serve.retrieve import Found
 from serve.wire import AnswerMessage, FinishReason, GuardedStage, GuardReport, Usage
@@ -15,13 +16,20 @@ from train.chat import Turn
 
 @dataclass(frozen=True)
 class Ask:
-    """A question: the conversation, which ends with it, and how it is to be answered."""
+    """A question: the conversation, which ends with it, and how it is to be answered.
+
+    Attributes:
+        top_passages: how many passages to find; None takes the default.
+        wanted: what passages must be; None allows all.
+    """
 
     id: str
     messages: Sequence[Turn]
     sampling: Sampling
     retrieval: bool = True
     user: str = ""
+    top_passages: int | None = None
+    wanted: Filter | None = None
 
 
 @dataclass(frozen=True)
@@ -38,6 +46,7 @@ class Work:
     """One question on its way through the chain, and what is known about it so far.
 
     Attributes:
+        searched: what was searched for: the question, made to stand alone; empty when nothing was.
         found, shown: the passages that were found, and how many of them, from the first, the prompt shows.
         settled: an answer that needs no model; None while there is none.
         text: what the reader has been sent.
@@ -49,6 +58,7 @@ class Work:
     ask: Ask
     question: str = ""
     history: list[Turn] = field(default_factory=list)
+    searched: str = ""
     found: Found = field(default_factory=Found)
     shown: int = 0
     prompt: list[Turn] = field(default_factory=list)

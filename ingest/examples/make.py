@@ -23,8 +23,8 @@ from ingest.examples.candidates import Candidate, find_candidates, rank
 from ingest.examples.distractors import Distractors
 from ingest.examples.split import Split, split_documents
 from ingest.examples.unanswerable import Unanswerable, absent_questions, kind_of
-from ingest.index import Hit
 from ingest.records import Chunk, Example, stable_id
+from ingest.search.base import Retrieved
 
 # Questions searched at once, and how far down the results distractors are looked for: those of the other half of the
 # split do not count, and of the small half there may be few among the first.
@@ -34,7 +34,7 @@ AT_ONCE, NEAR = 32, 200
 class Search(Protocol):
     """The part of the index that is needed here."""
 
-    def search_many(self, queries: Sequence[str], k: int) -> list[list[Hit]]: ...
+    def search_many(self, queries: Sequence[str], k: int) -> Sequence[Retrieved]: ...
 
 
 def make_examples(
@@ -86,9 +86,9 @@ def make_examples(
         found = index.search_many([plan.question for plan in planned], NEAR)
         examples += (
             example
-            for plan, hits in zip(planned, found, strict=True)
+            for plan, retrieved in zip(planned, found, strict=True)
             # With a tiny corpus there may be no passage to show instead of the right one.
-            if (example := writer.write(plan, [hit.chunk for hit in hits])).passages
+            if (example := writer.write(plan, [hit.chunk for hit in retrieved.hits])).passages
         )
         progress(len(examples))
     return examples

@@ -1,4 +1,4 @@
-"""What a page says about itself beside its text: title, address, language, date, and the program that made it.
+"""What a page says about itself beside its text: title, address, language, date, tags, and the program that made it.
 
 In: the `<html>` element. Out: a `Head`. Titles lose the name of the site where the page's headline or `og:site_name`
 shows which part that is. Dates come from `<meta>`, JSON-LD and `<time>`, first those of publishing, then those of
@@ -15,7 +15,7 @@ from functools import cached_property
 from time import strptime
 
 from ingest.extractors.inline import collapse
-from ingest.extractors.outline import iso_date
+from ingest.extractors.outline import iso_date, tags_in
 from ingest.extractors.tree import Element
 
 # Program names in `<meta name="generator">` of documentation, whose pages say by their structure what is text.
@@ -102,6 +102,12 @@ class Head:
     def date(self) -> str:
         """`YYYY-MM-DD`; empty when the page gives none that can be read."""
         return next(filter(None, map(_date, self._dates())), "")
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """The keywords that the page gives itself: those of `keywords`, and each `article:tag`."""
+        named = (tag.get("content") for tag in self.root.iter("meta") if tag.get("property") == "article:tag")
+        return tags_in([self.meta.get("keywords", ""), *filter(None, named)])
 
     def _dates(self) -> Iterator[str]:
         meta = self.meta

@@ -45,7 +45,7 @@ def outline_of(html: str) -> Outline:
 def _outline(head: Head, blocks: list[Block]) -> Outline:
     if not blocks:
         raise Unreadable("empty", "the page shows no text")
-    return Outline(head.title, tuple(blocks), head.canonical, head.language, head.date)
+    return Outline(head.title, tuple(blocks), head.canonical, head.language, head.date, head.tags)
 
 
 def _body(root: Element) -> Element:

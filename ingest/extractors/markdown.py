@@ -1,7 +1,8 @@
 """Markdown to an outline: rendered to HTML (CommonMark with tables), which is then read like any other page.
 
 The additions of documentation generators are taken out first, see `ingest/extractors/markdown_flavours.py`. A front
-matter (YAML between `---`, TOML between `+++`) is left out; its title and date become the document's.
+matter (YAML between `---`, TOML between `+++`) is left out; its title, date and tags
+become the document's.
 """
 
 import re
@@ -13,7 +14,7 @@ from markdown_it.rules_core import StateCore
 from ingest.extractors.charset import decode
 from ingest.extractors.html import outline_of
 from ingest.extractors.markdown_flavours import to_commonmark
-from ingest.extractors.outline import Outline, Unreadable, iso_date
+from ingest.extractors.outline import Outline, Unreadable, iso_date, tags_in
 
 # Emphasis on every word of so much text takes 20 seconds and most of a gigabyte to render.
 MAX_CHARS = 4_000_000
@@ -29,6 +30,12 @@ _DATES = [
     re.compile(_FIELD.format(name), re.MULTILINE | re.IGNORECASE)
     for name in ("(?:last_?mod(?:ified)?|updated)", "date", "published")
 ]
+# A list in one line, or one item a line below the field.
+_TAGS = re.compile(
+    r"^(?:tags|keywords|categories)[ \t]*[:=][ \t]*(.*(?:\n[ \t]*(?:-[ \t]+.*|\"[^\"\n]*\",?[ \t]*$|\]))*)",
+    re.MULTILINE | re.IGNORECASE,
+)
+_ITEM = re.compile(r"\n[ \t]*(?:-[ \t]+)?")
 
 
 def read_markdown(body: bytes, charset: str) -> Outline:
@@ -45,13 +52,15 @@ def outline_of_markdown(text: str) -> Outline:
     if len(text) > MAX_CHARS or text.count("\n") > MAX_LINES:
         raise Unreadable("too_complex", f"more than {MAX_CHARS} characters, or {MAX_LINES} lines, of Markdown")
     title = date = ""
+    tags: tuple[str, ...] = ()
     front = _FRONT_MATTER.match(text)
     if front and _ANY_FIELD.search(front[2]):
         title = _value(_TITLE, front[2])
         date = next(filter(None, (iso_date(_value(pattern, front[2])) for pattern in _DATES)), "")
+        tags = tags_in(_ITEM.sub(",", found[1]) for found in _TAGS.finditer(front[2]))
         text = text[front.end() :]
     outline = outline_of(f"<html><body><main>{_html(text)}</main></body></html>")
-    return replace(outline, title=title, date=date or outline.date)
+    return replace(outline, title=title, date=date or outline.date, tags=tags)
 
 
 def _html(text: str) -> str:

@@ -12,7 +12,9 @@ from typing import NamedTuple
 from ingest.records import Section
 
 DEEPEST_INDENT = 8
+MOST_TAGS, LONGEST_TAG = 20, 60
 
+_COMMA = re.compile(r"[,;\uff0c\u3001]")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?![0-9])")
 
 
@@ -49,6 +51,7 @@ class Outline:
         canonical: the address that the document names as its own; may be empty.
         language: ISO 639-1 code that the document declares; may be empty.
         date: when it was published or last changed, as it says, `YYYY-MM-DD`; may be empty.
+        tags: keywords that the document gives itself, see `tags_in`.
     """
 
     title: str
@@ -56,6 +59,7 @@ class Outline:
     canonical: str = ""
     language: str = ""
     date: str = ""
+    tags: tuple[str, ...] = ()
 
 
 def list_item(text: str, depth: int, *, marked: bool = True) -> str:
@@ -90,6 +94,12 @@ def iso_date(text: str) -> str:
         return date.fromisoformat(begin[0]).isoformat() if begin else ""
     except ValueError:
         return ""
+
+
+def tags_in(values: Iterable[str]) -> tuple[str, ...]:
+    """The keywords in some lists of them: in lower case, each once, without those that are too long to be one."""
+    parts = (" ".join(part.split()).strip("\"'[]#").strip().lower() for value in values for part in _COMMA.split(value))
+    return tuple(dict.fromkeys(part for part in parts if 0 < len(part) <= LONGEST_TAG))[:MOST_TAGS]
 
 
 def lay_out(blocks: Iterable[Block]) -> tuple[str, tuple[Section, ...]]:

@@ -22,7 +22,7 @@ from typing import Any
 from docutils import nodes
 
 from ingest.extractors.charset import decode
-from ingest.extractors.outline import Block, Outline, Unreadable, iso_date, list_item, table_text
+from ingest.extractors.outline import Block, Outline, Unreadable, iso_date, list_item, table_text, tags_in
 from ingest.extractors.rst_parse import (
     CODE,
     LABELS,
@@ -68,7 +68,7 @@ def read_rst(body: bytes, charset: str) -> Outline:
     if not blocks:
         raise Unreadable("empty", "there is no text")
     outline = Outline(str(document.get("title", "")), blocks)
-    return replace(outline, date=_date(document))
+    return replace(outline, date=_date(document), tags=_tags(document))
 
 
 def _date(document: nodes.document) -> str:
@@ -78,6 +78,13 @@ def _date(document: nodes.document) -> str:
         if field[0].astext().strip().lower() in ("date", "revised", "updated"):
             found = found or iso_date(field[1].astext())
     return found
+
+
+def _tags(document: nodes.document) -> tuple[str, ...]:
+    """The keywords of the bibliographic fields at the top, and of `meta` directives."""
+    fields = (field for field in _front(document) if field[0].astext().strip().lower() in ("tags", "keywords"))
+    metas = (meta for meta in document.findall(nodes.meta) if str(meta.get("name", "")).lower() == "keywords")
+    return tags_in([*(field[1].astext() for field in fields), *(str(meta.get("content", "")) for meta in metas)])
 
 
 def _front(document: nodes.document) -> list[Any]:

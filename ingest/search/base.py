@@ -28,7 +28,8 @@ class Hit:
     repeats: int = 0
 
 
-@dataclass(frozen=True)
+# Whether two are equal is no one answer: arrays compare value by value.
+@dataclass(frozen=True, eq=False)
 class Ranking:
     """Rows of the passages' table with their scores, best first; both [n]."""
 

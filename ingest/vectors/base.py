@@ -14,11 +14,17 @@ from typing import Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from configs.errors import ArtifactError
+
 Vectors = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int64]
 
 Kind = Literal["exact", "hnsw", "ivfpq"]
 NOTHING = -1
+
+
+class VectorsLost(ArtifactError):  # noqa: N818  says what is the case, as GateRefused does
+    """A server was reached and does not hold what a folder says that it holds; the index is to be made again."""
 
 
 @dataclass(frozen=True)

@@ -137,7 +137,7 @@ def start_holding(root):
 def test_two_processes_at_the_same_version_the_second_is_told(workspace):
     process = start_holding(workspace.root)
     try:
-        with pytest.raises(ArtifactError, match=f"process {process.pid} is already making"):
+        with pytest.raises(ArtifactError, match=f"process {process.pid} is already at work"):
             workspace.build("chunks", write("a"), inputs={}, settings={})
     finally:
         process.kill()

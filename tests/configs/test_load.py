@@ -127,3 +127,10 @@ def test_top_level_settings_come_from_the_environment_and_other_names_are_left_a
 
 def test_a_bare_off_names_the_preset():
     assert load_config(None, ["guards.policy=off"], {}).guards.policy == "off"
+
+
+def test_off_is_understood_where_yaml_reads_it_as_false():
+    config = load_config(None, ["embed.trained=off", "retrieve.condense=off", "guards.policy=off"], {})
+    assert (config.embed.trained, config.retrieve.condense, config.guards.policy) == ("off", "off", "off")
+    with pytest.raises(ConfigError, match="source.sitemap"):
+        load_config(None, ["source.sitemap=off"], {})

@@ -26,12 +26,24 @@ class WordHashEmbedder:
     def __init__(self, name="word-hash", dimensions=256):
         self.name, self.dimensions, self.max_tokens = name, dimensions, 200
 
+    @property
+    def identity(self):
+        return {"name": self.name, "revision": "1", "dimensions": self.dimensions}
+
+    def encode_queries(self, texts):
+        return self.encode(texts)
+
+    def encode_passages(self, texts):
+        return self.encode(texts)
+
     def encode(self, texts):
         vectors = np.zeros((len(texts), self.dimensions), dtype=np.float32)
         for row, text in enumerate(texts):
             for word in text.lower().replace("?", " ").replace(".", " ").split():
                 vectors[row, int(hashlib.sha256(word.encode()).hexdigest(), 16) % self.dimensions] += 1
-        return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
+        # A text without words points somewhere, too.
+        vectors[~vectors.any(axis=1), 0] = 1
+        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
     def count_tokens(self, text):
         return len(text.split())

@@ -10,7 +10,9 @@ from ingest.examples import ABSTENTION, make_examples, opening_sentences, senten
 from ingest.examples.answers import content_words, holds
 from ingest.examples.candidates import Candidate, choose
 from ingest.examples.unanswerable import EVERYDAY, absent_questions
-from ingest.index import Hit, Index, build_index
+from ingest.index import Index
+from ingest.indexing import build_index
+from ingest.search.base import Hit, Retrieved
 from tests.ingest.samples import WordHashEmbedder, document
 
 TOPICS = "vacuum analyze reindex cluster backup restore replicate monitor upgrade configure verify encrypt".split()
@@ -49,7 +51,7 @@ class AnyOrder:
         self.hits = [Hit(chunk, 0.5) for chunk in chunks]
 
     def search_many(self, queries, k):
-        return [self.hits[:k] for _ in queries]
+        return [Retrieved(query, tuple(self.hits[:k])) for query in queries]
 
 
 SETTINGS = {"max_examples": 100, "passages": 3, "unanswerable_share": 0.25, "holdout_share": 0.25, "seed": 1}

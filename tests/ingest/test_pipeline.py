@@ -11,7 +11,8 @@ import pytest
 from configs.artifacts import Workspace
 from configs.errors import ArtifactError, ConfigError, SourceError
 from configs.load import SHIPPED, load_config
-from ingest.pipeline import DOCUMENTS, EXAMPLES, REJECTS, questions, run_examples, run_index, run_ingest
+from ingest.index_stage import run_index
+from ingest.pipeline import DOCUMENTS, EXAMPLES, REJECTS, questions, run_examples, run_ingest
 from ingest.records import Chunk, Document, Example, Reject, read_table
 from tests.ingest.site_server import Answer
 

@@ -1,5 +1,6 @@
 """Records survive Parquet unchanged, and a foreign or damaged file is named."""
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from configs.errors import ArtifactError
-from ingest.records import Chunk, Document, Example, Page, Section, read_table, stable_id, write_table
+from ingest.records import Chunk, Document, Example, Outcome, Page, Reject, Section, read_table, stable_id, write_table
 
 CHUNK = Chunk("c1", "d1", "https://x.org/", "Title", ("One", "Two"), "text", 3, 7)
 
@@ -43,6 +44,30 @@ def test_a_table_of_other_records_is_refused(tmp_path):
     write_table(tmp_path / "t.parquet", [CHUNK], Chunk)
     with pytest.raises(ArtifactError, match="not Document records"):
         list(read_table(tmp_path / "t.parquet", Document))
+
+
+def test_what_an_older_table_lacks_has_its_default(tmp_path):
+    @dataclass(frozen=True)
+    class Before:
+        id: str
+        url: str
+        title: str
+        text: str
+        sections: tuple[Section, ...]
+
+    @dataclass(frozen=True)
+    class BeforeOutcome:
+        url: str
+        key: str
+        documents: tuple[Before, ...]
+        rejects: tuple[Reject, ...]
+
+    before = Before("1", "u", "T", "Text.", (Section(0, "", 0, 5),))
+    write_table(tmp_path / "d", [before], Before)
+    write_table(tmp_path / "o", [BeforeOutcome("u", "k", (before,), ())], BeforeOutcome)
+    now = Document(**vars(before))
+    assert list(read_table(tmp_path / "d", Document)) == [now]
+    assert list(read_table(tmp_path / "o", Outcome)) == [Outcome("u", "k", (now,), ())]
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no parquet at all"])

@@ -5,24 +5,31 @@ Run it to try a page against it: `python -m tests.serve.conftest [PORT]`.
 
 import asyncio
 import sys
+import tempfile
 import threading
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 import uvicorn
 
 from feedback.store import Store
 from guards.policy import ANSWERING, LivePolicy, Policy, load_policy
-from ingest.index import Hit
+from ingest.passages import Passages, write_passages
 from ingest.records import Chunk, stable_id
+from ingest.search.base import Hit, Retrieved
+from ingest.search.filters import Filter, mask
 from serve.answer import Assistant
 from serve.api import create_app
+from serve.condense import Mode
 from serve.engines.base import Piece, Sampling
+from serve.live_index import LiveIndex
 from serve.recorder import Recorder
-from serve.retrieve import Retriever
+from serve.retrieve import Retriever, Searchable
 from serve.runtime import Runtime
 from serve.server import address_of, listen
 from serve.wire import ModelCard
@@ -31,7 +38,7 @@ from train.chat import Turn
 SITE = "https://docs.example.org"
 
 
-def passage(page: str, heading: str, text: str, start: int = 0) -> Chunk:
+def passage(page: str, heading: str, text: str, start: int = 0, **more: Any) -> Chunk:
     url = f"{SITE}/{page}"
     return Chunk(
         id=stable_id(url, text),
@@ -42,6 +49,7 @@ def passage(page: str, heading: str, text: str, start: int = 0) -> Chunk:
         text=text,
         start=start,
         end=start + len(text),
+        **more,
     )
 
 
@@ -59,17 +67,31 @@ DOCUMENTS = (
 
 
 class WordIndex:
-    """Searches by the share of the question's words that a passage holds."""
+    """Searches by the share of the question's words that a passage holds, which also is how answerable it is."""
 
-    version = "index-1"
+    threshold = 0.5
 
-    def __init__(self, chunks: Sequence[Chunk] = DOCUMENTS) -> None:
-        self.chunks = chunks
+    def __init__(self, chunks: Sequence[Chunk] = DOCUMENTS, version: str = "index-1") -> None:
+        self.version = version
+        with tempfile.TemporaryDirectory() as folder:
+            write_passages(Path(folder), chunks)
+            self.passages = Passages.load(Path(folder))
+        self.searched: list[str] = []
 
-    def search(self, query: str, k: int) -> list[Hit]:
+    def search(self, query: str, k: int, wanted: Filter | None = None) -> Retrieved:
+        self.searched.append(query)
         words = query.lower().strip("?.").split()
-        hits = [Hit(chunk, self._score(words, chunk)) for chunk in self.chunks]
-        return sorted(hits, key=lambda hit: -hit.score)[:k]
+        allowed = np.flatnonzero(mask(self.passages, wanted or Filter())).tolist()
+        scored = [(self._score(words, self.passages[row]), -row) for row in allowed]
+        best = sorted(scored, reverse=True)[:k]
+        hits = tuple(Hit(self.passages[-row], score, score) for score, row in best)
+        return Retrieved(query, hits, tuple(-row for _, row in best))
+
+    def answerability(self, retrieved: Retrieved) -> float:
+        return retrieved.hits[0].score
+
+    def section(self, row: int) -> Chunk:
+        return self.passages.section(row)
 
     @staticmethod
     def _score(words: list[str], chunk: Chunk) -> float:
@@ -122,7 +144,7 @@ class ScriptedEngine:
         if isinstance(scripted, Exception):
             raise scripted
         if scripted is not None or not found:
-            return scripted or f"You said: {question}"
+            return f"You said: {question}" if scripted is None else scripted
         wanted = Counter(question.lower().strip("?.").split())
         lines = [line for line in passages.splitlines() if line and not line.startswith(("[", "Passages:"))]
         sentences = [sentence for line in lines for sentence in line.split(". ")]
@@ -134,24 +156,30 @@ def build_runtime(
     folder: Path,
     engine: ScriptedEngine,
     store: Store | None = None,
-    min_score: float = 0.5,
+    *,
     policy: Policy | LivePolicy | None = None,
+    index: WordIndex | None = None,
+    live: LiveIndex[Searchable] | None = None,
+    condensing: Mode = "terms",
+    **options: Any,
 ) -> Runtime:
+    """A runtime over one index, or over one that is followed; `options` are the retriever's."""
     store = store or Store(f"sqlite:///{folder / 'feedback.db'}")
-    index = WordIndex()
+    still = index or WordIndex()
     if policy is None:
         policy = load_policy("balanced")
         policy.warm_up(*ANSWERING)
-    recorder = Recorder(store, policy, "champion:v1", index.version)
+    recorder = Recorder(store, policy, "champion:v1")
+    retriever = Retriever((lambda: live.current) if live else (lambda: still), 3, **options)
     return Runtime(
-        assistant=Assistant(engine, Retriever(index, 3, min_score), policy, recorder),
+        assistant=Assistant(engine, retriever, policy, recorder, condensing=condensing),
         recorder=recorder,
         store=store,
         engine=engine,
         card=ModelCard(id="champion", created=1, version="v1", base="scripted"),
         names=frozenset({"champion", "v1"}),
         defaults=Sampling(max_tokens=120),
-        index_version=index.version,
+        live=live,
     )
 
 
@@ -212,8 +240,6 @@ def server(start: Callable[..., Running], runtime: Runtime) -> Running:
 
 
 if __name__ == "__main__":
-    import tempfile
-
     with tempfile.TemporaryDirectory() as folder:
         uvicorn.run(
             create_app(lambda: build_runtime(Path(folder), ScriptedEngine(delay=0.05))),

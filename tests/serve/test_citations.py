@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.examples import ABSTENTION
-from ingest.index import Hit
+from ingest.search.base import Hit
 from serve import citations
 from tests.serve.conftest import DOCUMENTS, passage
 

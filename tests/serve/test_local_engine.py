@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from contextlib import aclosing
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from configs.artifacts import Made, Workspace
 from configs.load import SHIPPED, load_config
 from ingest.embed import load_embedder
-from ingest.index import build_index
+from ingest.indexing import build_index
 from serve.engines.base import Sampling
 from serve.engines.local import Detokenizer, LocalEngine
 from serve.runtime import load_runtime
@@ -81,14 +82,23 @@ def test_sampling_length_and_cancellation_of_the_embedded_model():
     asyncio.run(scenario())
 
 
+def publish(settings, chunks):
+    """Make an index of the passages current. Returns its version."""
+    embedder = load_embedder(settings.embed.model, "cpu")
+    ids = {"chunks": [chunk.id for chunk in chunks]}
+    workspace = Workspace(settings.root)
+    return workspace.build(
+        "index", lambda folder: Made(build_index(chunks, embedder, folder).counts), inputs={}, settings=ids
+    ).id
+
+
 @pytest.fixture
 def config(tmp_path):
     """Settings of a workspace that holds a small index made with the embedded embedder."""
-    settings = load_config(SHIPPED / "laptop.yaml", [f"root={tmp_path}", "serve.max_new_tokens=24"], {})
-    embedder = load_embedder(settings.embed.model, "cpu")
-    Workspace(tmp_path).build(
-        "index", lambda folder: Made({"chunks": build_index(DOCUMENTS, embedder, folder)}), inputs={}, settings={}
+    settings = load_config(
+        SHIPPED / "laptop.yaml", [f"root={tmp_path}", "serve.max_new_tokens=24", "serve.index_poll_s=0.05"], {}
     )
+    publish(settings, DOCUMENTS)
     return settings
 
 
@@ -116,6 +126,16 @@ def test_the_embedded_models_answer_over_http(start, config):
         first = json.loads(next(response.iter_lines()).removeprefix("data: "))
     # One worker: this comes back only when the abandoned answer has stopped.
     engine.warm_up("Is it over?")
+
+    embedder = runtimes[0].live.current.embedder
+    new = publish(config, DOCUMENTS[1:])
+    deadline = time.monotonic() + 60
+    while server.client.get("/readyz").json()["index"] != new and time.monotonic() < deadline:
+        time.sleep(0.05)
+    later = ChatResponse.model_validate(server.ask(QUESTION).json()).choices[0].message
+    assert runtimes[0].live.current.embedder is embedder
+    assert "https://docs.example.org/vacuum" not in [cited.url for cited in later.citations]
+
     runtimes[0].recorder.close()
     kept = runtimes[0].store.interaction(first["id"])
     assert kept.finish_reason == "cancelled"
