@@ -59,7 +59,7 @@ class IndexSettings(Section):
     url: str | None = None
     """Of the PostgreSQL or Qdrant server. Put one with a password into the environment: WELLREAD_INDEX__URL."""
     collection: str = "wellread"
-    """Name on the server that all versions of this index have in common; each workspace needs its own."""
+    """Name on the server that all versions of this index have in common; workspaces may share it."""
     kind: Literal["auto", "exact", "hnsw", "ivfpq"] = "auto"
     """`auto`: exact below 50,000 passages, HNSW below 2 million, IVF-PQ beyond."""
     hnsw: HnswSettings = HnswSettings()

@@ -135,7 +135,7 @@ class GuardSettings(Section):
 
     @field_validator("policy", mode="before")
     @classmethod
-    def _off_is_a_name(cls, value: object) -> object:
+    def _off_names_a_policy(cls, value: object) -> object:
         # YAML reads a bare `off` as false.
         return "off" if value is False else value
 

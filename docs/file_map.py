@@ -40,6 +40,7 @@ DESCRIBED_HERE = {
     "docs/benchmarks/guards-2026-11-21.json": "What `bench.guards` printed for `docs/benchmarks.md`.",
     "docs/benchmarks/ingest-2026-11-21.json": "Figures of ingest, of its parts, and of other tools in the same runs.",
     "docs/benchmarks/loop-2026-11-21.json": "What `bench.loop` printed for `docs/benchmarks.md`.",
+    "docs/benchmarks/retrieval-2026-11-21.json": "Figures of retrieval, its parts, and other tools in the same runs.",
 }
 LONGEST = 160
 

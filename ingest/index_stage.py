@@ -28,6 +28,7 @@ from ingest.index_whole import made_whole
 from ingest.indexing import build_index
 from ingest.records import Chunk, Progress, read_table
 from ingest.relevance.known_items import heading_items
+from ingest.retriever_in_use import model_of, used_retriever
 from ingest.search.answerable import Answerability
 from ingest.search.hybrid import Ranker
 from ingest.search.lexical import VERSION
@@ -40,10 +41,10 @@ from ingest.versions.profile import profile_vectors
 __all__ = ["configured_embedder", "open_index", "run_index"]
 
 STAGE = "index"
+# The settings that vectors depend on.
+EMBEDDING = ("embedder", "revision", "retriever", "prefixes")
 # To be raised when the same passages give another index.
 LOGIC = 2
-# Written by `wellread train retriever`: which version's embedder is used, and where in the version it is.
-RETRIEVERS, USED, MODEL = "retrievers", "used", "model"
 # Questions that answerability is fitted to, at most.
 CALIBRATED_ON = 200
 # Share of the passages that may change before it is fitted again.
@@ -96,7 +97,7 @@ def _make(
     _check_cut(config, chunks)
     store = _store(config)
     settings = _settings(config, retriever)
-    previous = workspace.previous(STAGE, settings, logic=LOGIC) or _current_version(workspace)
+    previous = workspace.previous(STAGE, settings, logic=LOGIC) or _same_embedder(workspace, settings)
 
     def make(folder: Path, left: Path | None) -> Made:
         manifest = build_index(
@@ -226,6 +227,14 @@ def _current_version(workspace: Workspace) -> Version | None:
         return None
 
 
+def _same_embedder(workspace: Workspace, settings: Mapping[str, Any]) -> Version | None:
+    """The newest version whose vectors can be taken over, however they are kept and searched."""
+    for version in reversed(workspace.versions(STAGE)):
+        if all(version.manifest.settings.get(name) == settings[name] for name in EMBEDDING):
+            return version
+    return None
+
+
 def _opened_before(config: Config, version: Version, embedder: Embedder) -> Index | None:
     """The index that is searched until now, by the embedder that it was made with, whatever is configured since."""
     try:
@@ -284,20 +293,13 @@ def _embedder_settings(config: Config, retriever: str) -> dict[str, Any]:
 
 def _used_retriever(config: Config) -> str:
     """The version of the fine-tuned embedder that is used; empty where it is the embedder as it came."""
-    if config.embed.trained == "off":
-        return ""
-    workspace = Workspace(config.root)
-    try:
-        version = workspace.version(RETRIEVERS, (config.root / RETRIEVERS / USED).read_text().strip())
-    except (OSError, ArtifactError):
-        return ""
-    return version.id if version.manifest.settings["embedder"] == config.embed.model else ""
+    return "" if config.embed.trained == "off" else used_retriever(config.root, config.embed.model)
 
 
 def _load_embedder(config: Config, made_with: Mapping[str, Any]) -> Embedder:
     """The embedder that the settings of an index version name."""
     name, retriever = made_with["embedder"], made_with.get("retriever")
-    files = Workspace(config.root).version(RETRIEVERS, retriever).path / MODEL if retriever else None
+    files = model_of(config.root, retriever) if retriever else None
     query, passage = made_with.get("prefixes", (None, None))
     return load_embedder(name, config.embed.device, config.embed.batch_size, query, passage, files)
 

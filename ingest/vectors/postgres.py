@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, LiteralString
 from urllib.parse import unquote
 
-from configs.errors import ArtifactError, ConfigError, ModelError
+from configs.errors import ArtifactError, ConfigError, ModelError, WellreadError
 from ingest.vectors.server import parsed_url, place_of
 
 if TYPE_CHECKING:
@@ -65,18 +65,12 @@ class Connections:
         Raises:
             ArtifactError: the server cannot be reached, or refuses.
         """
-        import psycopg
         from pgvector.psycopg import register_vector
 
-        try:
-            connection = psycopg.connect(
-                self._url, autocommit=True, prepare_threshold=None, connect_timeout=TIMEOUT, application_name="wellread"
-            )
-        except psycopg.ProgrammingError:
-            # libpq quotes the part that it could not read, which may be of the password.
-            raise ConfigError("index.url has a part that PostgreSQL cannot read", "Percent-encode it") from None
-        except psycopg.OperationalError as error:
-            raise _unreachable(self.place, str(error), self._url) from None
+        connection = self._connected()
+        if isinstance(connection, WellreadError):
+            # Only now, since the driver's error, which holds the password, would be kept as this one's context.
+            raise connection
         self._opened -= {one for one in list(self._opened) if one.closed}
         self._opened.add(connection)
         with self.told():
@@ -150,6 +144,19 @@ class Connections:
             return self._idle.pop(), True
         except IndexError:
             return _Reader(self.open()), False
+
+    def _connected(self) -> "psycopg.Connection | WellreadError":
+        import psycopg
+
+        try:
+            return psycopg.connect(
+                self._url, autocommit=True, prepare_threshold=None, connect_timeout=TIMEOUT, application_name="wellread"
+            )
+        except psycopg.ProgrammingError:
+            # libpq quotes the part that it could not read, which may be of the password.
+            return ConfigError("index.url has a part that PostgreSQL cannot read", "Percent-encode it")
+        except psycopg.OperationalError as error:
+            return _unreachable(self.place, str(error), self._url)
 
 
 def lock(connection: "psycopg.Connection", collection: str, place: str) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from configs.errors import ConfigError
 from ingest.vectors.base import Kind, VectorIndex
@@ -44,7 +44,7 @@ class Store:
         if self.name == "faiss":
             return FaissIndex.create(dimensions, self.kind, self.params)
         how = self.params
-        of = {"links": how.m, "build": how.build, "search": how.search, "owner": self.owner}
+        of: dict[str, Any] = {"links": how.m, "build": how.build, "search": how.search, "owner": self.owner}
         if self.name == "pgvector":
             from ingest.vectors.pgvector import PgVectorIndex
 

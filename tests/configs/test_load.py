@@ -132,5 +132,5 @@ def test_a_bare_off_names_the_preset():
 def test_off_is_understood_where_yaml_reads_it_as_false():
     config = load_config(None, ["embed.trained=off", "retrieve.condense=off", "guards.policy=off"], {})
     assert (config.embed.trained, config.retrieve.condense, config.guards.policy) == ("off", "off", "off")
-    with pytest.raises(ConfigError, match="source.sitemap"):
+    with pytest.raises(ConfigError, match=r"source\.sitemap"):
         load_config(None, ["source.sitemap=off"], {})

@@ -4,7 +4,7 @@ The module defines a fixture `store`, a `Store` of its own for each test.
 """
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,6 +71,13 @@ def held_of(ids: Iterable[int], seed: int = 0) -> dict[int, Any]:
 def put(index: Any, held: dict[int, Any]) -> None:
     """Add each id's vector."""
     index.add(np.array(list(held), np.int64), np.array(list(held.values())))
+
+
+def told_by(error: BaseException | None) -> Iterator[str]:
+    """All that an error, and those that it came of, say and hold."""
+    while error is not None:
+        yield from (str(error), repr(error), repr(vars(error)))
+        error = error.__context__
 
 
 class ServerContract(VectorContract):

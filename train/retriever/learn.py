@@ -95,8 +95,8 @@ def learn(
     progress("comparing", 0, None)
     write_passages(folder, task.chunks)
     passages = Passages.load(folder)
-    ranked = (rank(questions[cut:], passages, lexical, space, ranker) for space in (asked, after))
-    judgement = judge(task.holdout, *ranked, recipe.seed)
+    was, now = (rank(questions[cut:], passages, lexical, space, ranker) for space in (asked, after))
+    judgement = judge(task.holdout, was, now, recipe.seed)
     figures = json.loads((folder / FIT).read_text())
     for name in (BASE, FIT, PASSAGES):
         (folder / name).unlink()
