@@ -22,7 +22,8 @@ SENTENCE = "This page explains how the {0} works, and why somebody would want to
 def page(topic, *links):
     anchors = "".join(f'<a href="{link}">{link}</a> ' for link in links)
     body = f"<main><h1>{topic.title()}</h1><p>{SENTENCE.format(topic)}</p><h2>How to stop the {topic}</h2>"
-    rest = f"<p>The {topic} is stopped with the red button, which stands on the left side of the {topic}.</p></main>"
+    # No thirteen words in a row are those of another page: training rows that share as many with held-out ones go.
+    rest = f"<p>The {topic} is stopped with the red button, which stands left of the {topic}.</p></main>"
     html = f"<html><head><title>{topic.title()}</title></head><body><nav>{anchors}</nav>{body}{rest}</body></html>"
     return Answer(html.encode())
 

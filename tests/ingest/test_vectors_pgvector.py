@@ -21,9 +21,11 @@ from configs.errors import ArtifactError, ConfigError, ModelError, WellreadError
 from ingest.vectors.base import Kind
 from ingest.vectors.pgvector import FEW, PgVectorIndex, forget
 from ingest.vectors.stored import VECTORS_FILE
-from tests.ingest.postgres_server import Server
+from tests.ingest.postgres_server import Server, server
 from tests.ingest.vector_contract import DIMENSIONS, assert_agrees, filled, numbers, some_vectors
 from tests.ingest.vector_server_contract import ServerContract, Store, held_of, put, told_by
+
+__all__ = ["server"]
 
 SECRET = "s3cr3t-w0rd"  # noqa: S105
 
