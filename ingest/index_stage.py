@@ -10,7 +10,7 @@ Only these functions read the settings tree; what they call takes plain values.
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -73,12 +73,8 @@ def run_index(config: Config, progress: Progress, *, force: bool = False) -> Ver
     # One after the other, whatever the passages: of two runs at once, that of the older passages might end last.
     with locked(home / ".lock", STAGE):
         retriever = _used_retriever(config)
-        loaded: dict[str, Embedder] = {}
-
-        def embedder() -> Embedder:
-            """Loaded by the first that needs it: where nothing is to be done, nothing does."""
-            return loaded.setdefault("", _load_embedder(config, _embedder_settings(config, retriever)))
-
+        # Loaded once, by the first that needs it: where nothing is to be done, nothing does.
+        embedder = cache(partial(_load_embedder, config, _embedder_settings(config, retriever)))
         made = _make(config, workspace, retriever, embedder, progress)
         before = _current_version(workspace)
         if before is None or before.id != made.id:
