@@ -146,7 +146,7 @@ class Workspace:
             raise ArtifactError(
                 f"cannot make the folder {home}: {error.strerror}", "Choose another place with --set root=/other/folder"
             ) from error
-        with locked(home / f".{key}.lock", stage):
+        with locked(home / f".{key}.lock", f"already at work on the stage {stage}"):
             if not snapshot and (made_before := self._made_before(stage, key)):
                 return self._finished(stage, made_before, reused=True, publish=publish)
             partial = home / f".partial-{key}"
@@ -326,8 +326,11 @@ def _digest(value: Mapping[str, Any]) -> str:
 
 
 @contextmanager
-def locked(path: Path, stage: str) -> Iterator[None]:
-    """Hold a lock file while a stage is worked on.
+def locked(path: Path, doing: str) -> Iterator[None]:
+    """Hold a lock file.
+
+    Args:
+        doing: what whoever holds it does, for the message.
 
     Raises:
         ArtifactError: another process holds it.
@@ -338,7 +341,7 @@ def locked(path: Path, stage: str) -> Iterator[None]:
         except BlockingIOError:
             handle.seek(0)
             raise ArtifactError(
-                f"process {handle.read().strip() or '(unknown)'} is already at work on the stage {stage}",
+                f"process {handle.read().strip() or '(unknown)'} is {doing}",
                 "Wait for it, or stop it and run this again",
             ) from None
         handle.seek(0)

@@ -71,7 +71,7 @@ def run_index(config: Config, progress: Progress, *, force: bool = False) -> Ver
     workspace.current("chunks")
     home.mkdir(parents=True, exist_ok=True)
     # One after the other, whatever the passages: of two runs at once, that of the older passages might end last.
-    with locked(home / ".lock", STAGE):
+    with locked(home / ".lock", f"already at work on the stage {STAGE}"):
         retriever = _used_retriever(config)
         # Loaded once, by the first that needs it: where nothing is to be done, nothing does.
         embedder = cache(partial(_load_embedder, config, _embedder_settings(config, retriever)))

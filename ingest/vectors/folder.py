@@ -8,13 +8,11 @@ On opening, sizes are compared, and the checksums of all files but `vectors-*`: 
 follows without asking, so that a damaged one would end the process.
 """
 
-import fcntl
 import hashlib
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ from typing import Any
 import faiss
 import numpy as np
 
+from configs.artifacts import locked
 from configs.errors import ArtifactError
 from ingest.vectors.kinds import Params, Wanted
 from ingest.vectors.manifest import (
@@ -51,7 +50,7 @@ def save_folder(folder: Path, dimensions: int, kind: Wanted, params: Params, par
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _lock(folder):
+        with locked(folder / LOCK, f"writing the vector index in {folder}"):
             saved = [_save_part(folder, part) for part in parts]
             sync_folder(folder)
             manifest = Manifest(
@@ -231,20 +230,3 @@ def _tidy(folder: Path, named: set[str]) -> None:
         for path in folder.glob(pattern):
             if path.name not in named:
                 path.unlink()
-
-
-@contextmanager
-def _lock(folder: Path) -> Iterator[None]:
-    with (folder / LOCK).open("a+") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            handle.seek(0)
-            raise ArtifactError(
-                f"process {handle.read().strip() or '(unknown)'} is writing the vector index in {folder}",
-                "Wait for it, or stop it, and run this again",
-            ) from None
-        handle.truncate(0)
-        handle.write(str(os.getpid()))
-        handle.flush()
-        yield
