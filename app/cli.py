@@ -101,7 +101,7 @@ def promote(
     debug: Debug = False,
 ) -> None:
     """Make a model the champion that is served, if its evaluation passes the gate; exit code 3 if not."""
-    from train.stages import run_promote
+    from train.promotion import run_promote
 
     promoted = run_promote(load_config(config, set_ or ()), model, force=force)
     show_json(as_row(promoted)) if as_json else tell(f"champion is now {promoted.id}")

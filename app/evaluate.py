@@ -35,7 +35,7 @@ def evaluate(
     """Answer the held-out questions with a model, and measure the answers."""
     if context.invoked_subcommand:
         return
-    from train.stages import run_eval
+    from train.evaluation.stage import run_eval
 
     run_stage(lambda settings, progress: run_eval(settings, model, progress), config, set_, as_json=as_json)
 

@@ -27,7 +27,7 @@ def train(
     """Fine-tune the model on the examples; resumes where a stopped run left off."""
     if context.invoked_subcommand:
         return
-    from train.stages import run_train
+    from train.stage import run_train
 
     run_stage(run_train, config, set_, as_json=as_json)
 

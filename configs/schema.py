@@ -11,10 +11,14 @@ from pydantic import Field, field_validator, model_validator
 
 from configs.clean import CleanSettings
 from configs.dedup import DedupSettings
+from configs.evaluation import EvaluateSettings
 from configs.examples import ExampleSettings
+from configs.export import ExportSettings
 from configs.retrieval import EmbedSettings, IndexSettings, RetrieverSettings, RetrieveSettings
-from configs.section import Fraction, Positive, Section
+from configs.section import Positive, Section
 from configs.source import SourceSettings
+from configs.sweep import SweepSettings
+from configs.training import ModelSettings, TrainSettings
 
 
 class WorkSettings(Section):
@@ -40,90 +44,6 @@ class ChunkSettings(Section):
         if self.min_tokens >= self.max_tokens:
             raise ValueError(f"min_tokens ({self.min_tokens}) must be smaller than max_tokens ({self.max_tokens})")
         return self
-
-
-class ModelSettings(Section):
-    """The language model."""
-
-    name: str = "embedded:SmolLM2-135M-Instruct"
-    """`embedded:SmolLM2-135M-Instruct` (ships with the install), or any hub id or folder of a causal LM with a chat
-    template."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """`auto` takes a GPU when there is one."""
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """`auto`: float32 on a CPU; on a GPU bfloat16, or float16 where it has none."""
-    max_context: Annotated[int, Field(ge=256)] = 2048
-    """Tokens of prompt and answer together; the model's own limit caps it."""
-    spotlight: Literal["off", "delimit", "datamark"] = "off"
-    """How the prompt marks passages as quotations, so that the model obeys them less (Hines et al. 2024): a border with
-    a secret, or a sign between all words. Train again after a change: the model is taught the same prompt."""
-
-
-class LoraSettings(Section):
-    """Low-rank adaptation (Hu et al. 2021)."""
-
-    rank: Annotated[int, Field(ge=1)] = 16
-    """Rank r of the update matrices."""
-    alpha: Annotated[float, Field(gt=0)] = 32.0
-    """Scale of the update is alpha / rank."""
-    dropout: Fraction = 0.0
-    """Dropout on the adapter's input."""
-    target: str | list[str] = "all-linear"
-    """Module names that get an adapter; `all-linear` is every linear layer but the output head."""
-
-
-class TrainSettings(Section):
-    """Supervised fine-tuning."""
-
-    method: Literal["lora", "full"] = "lora"
-    """`lora` trains an adapter, `full` trains every weight."""
-    launcher: Literal["none", "torchrun", "deepspeed"] = "none"
-    """What starts the training processes; `none` trains in one process."""
-    processes: Positive = 1
-    """Training processes on this machine."""
-    deepspeed: Path | None = None
-    """A DeepSpeed configuration file; only with `launcher: deepspeed`. Without it, a ZeRO-2 one is used."""
-    max_steps: Annotated[int, Field(ge=-1)] = -1
-    """Optimizer steps; -1 means as many as `epochs` gives."""
-    epochs: Annotated[float, Field(gt=0)] = 1.0
-    """Passes over the examples."""
-    learning_rate: Annotated[float, Field(gt=0)] = 3e-4
-    """Peak learning rate of AdamW."""
-    warmup_share: Fraction = 0.1
-    """Share of the steps in which the learning rate rises linearly; it then falls as a cosine."""
-    batch_size: Positive = 2
-    """Examples per process and forward pass."""
-    accumulate: Positive = 1
-    """Forward passes per optimizer step."""
-    max_tokens: Annotated[int, Field(ge=64)] = 768
-    """Longest example in tokens; longer ones are left out and counted, never cut."""
-    save_steps: Positive = 20
-    """Steps between checkpoints; a killed run resumes from the last one."""
-    lora: LoraSettings = LoraSettings()
-    """Adapter settings, used by `method: lora`."""
-
-    @model_validator(mode="after")
-    def _combinations(self) -> Self:
-        if self.launcher == "none" and self.processes > 1:
-            raise ValueError(f"processes: {self.processes} needs launcher: torchrun or deepspeed (launcher is none)")
-        if self.deepspeed and self.launcher != "deepspeed":
-            raise ValueError(f"deepspeed: {self.deepspeed} needs launcher: deepspeed (launcher is {self.launcher})")
-        if self.max_steps == 0:
-            raise ValueError("max_steps: 0 would train nothing; use -1 for whole epochs, or a positive number")
-        return self
-
-
-class EvaluateSettings(Section):
-    """Evaluation of a model on the held-out examples, and the gate before it is served."""
-
-    max_examples: Positive = 24
-    """Held-out examples that are answered; the loss is taken over the same ones."""
-    max_new_tokens: Positive = 64
-    """Longest generated answer."""
-    batch_size: Positive = 8
-    """Answers generated at once."""
-    max_f1_drop: Fraction = 0.02
-    """The gate refuses a model whose answer F1 is lower than the champion's by more than this."""
 
 
 class GuardSettings(Section):
@@ -200,8 +120,12 @@ class Config(Section):
     """Fine-tuning of the language model."""
     retriever: RetrieverSettings = RetrieverSettings()
     """Fine-tuning of the embedder."""
+    sweep: SweepSettings = SweepSettings()
+    """Search for hyperparameters of the fine-tuning."""
     evaluate: EvaluateSettings = EvaluateSettings()
     """Evaluation and gate."""
+    export: ExportSettings = ExportSettings()
+    """Exported models."""
     retrieve: RetrieveSettings = RetrieveSettings()
     """Search at answering time."""
     guards: GuardSettings = GuardSettings()

@@ -11,16 +11,17 @@ import logging
 import os
 import re
 import signal
-import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from configs.artifacts import write_text_atomic
 from configs.errors import ModelError
-from configs.schema import TrainSettings
+from configs.training import TrainSettings
+from train.launchers import LAUNCHERS
+from train.launchers.base import Plan
 from train.run import OWNER
 from train.spec import ERROR, LOG, PROGRESS, SPEC, Spec, read_progress
 
@@ -41,15 +42,17 @@ def launch(folder: Path, progress: Progress) -> None:
     """
     spec = Spec.read(folder / SPEC)
     (folder / ERROR).unlink(missing_ok=True)
-    command = training_command(spec.train, folder / SPEC)
+    plan = planned(spec, folder)
+    for name, text in plan.files.items():
+        write_text_atomic(folder / name, text)
     with (folder / LOG).open("ab") as output:
         # Its own session, so that Ctrl-C reaches the processes once, through us, in whatever order they stand.
         process = subprocess.Popen(  # noqa: S603
-            command,
+            plan.command,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env=_environment(spec.train),
+            env={**_environment(spec.train), **plan.environment},
             start_new_session=True,
         )
         try:
@@ -60,17 +63,9 @@ def launch(folder: Path, progress: Progress) -> None:
         raise _failure(process.returncode, folder)
 
 
-def training_command(settings: TrainSettings, spec: Path) -> list[str]:
-    """The command line that starts `settings.processes` processes on this machine."""
-    count, entry = str(settings.processes), ["train.run", str(spec.resolve())]
-    if settings.launcher == "torchrun":
-        launcher = ["torch.distributed.run", "--standalone", "--nproc-per-node", count, "--module"]
-    elif settings.launcher == "deepspeed":
-        port = ["--master_addr", "127.0.0.1", "--master_port", str(_free_port())]
-        launcher = ["deepspeed.launcher.runner", "--num_gpus", count, *port, "--no_local_rank", "--module"]
-    else:
-        launcher = []
-    return [sys.executable, "-m", *launcher, *entry]
+def planned(spec: Spec, folder: Path) -> Plan:
+    """What the launcher of the spec would do."""
+    return LAUNCHERS[spec.train.launcher](spec, folder)
 
 
 def _environment(settings: TrainSettings) -> dict[str, str]:
@@ -137,9 +132,3 @@ def last_error(log_file: Path) -> str:
     # torchrun's own complaint about its worker comes last and says nothing.
     named = [line for line in named if "ChildFailedError" not in line] or lines[-1:] or ["it printed nothing"]
     return named[-1][:300]
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

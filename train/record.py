@@ -15,7 +15,7 @@ from transformers import TrainerCallback
 
 from configs.artifacts import write_text_atomic
 from configs.errors import ModelError
-from configs.schema import TrainSettings
+from configs.training import TrainSettings
 from train.spec import COMPLETE, PROGRESS, read_progress
 
 log = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from configs.artifacts import write_text_atomic
 from configs.errors import ModelError, WellreadError
-from configs.schema import TrainSettings
+from configs.training import TrainSettings
 from train.spec import ERROR, Spec
 
 # Set by the launcher to its own process id, so that no training process outlives it, whatever stands between them.
@@ -33,7 +33,7 @@ def main(arguments: list[str]) -> int:
         spec = Spec.read(file)
         check_launcher(spec.train, os.environ)
         # Imported late: this takes ten seconds, and a wrong spec should be told at once.
-        from train.sft import train
+        from train.fit import train
 
         train(spec, file.parent)
     except WellreadError as error:
@@ -52,7 +52,7 @@ def check_launcher(settings: TrainSettings, environ: Mapping[str, str]) -> None:
         ModelError: it has not, or with another number of processes.
     """
     world = environ.get("WORLD_SIZE", "1")
-    if world != str(settings.processes) or (settings.launcher != "none" and "WORLD_SIZE" not in environ):
+    if world != str(settings.processes) or (settings.launcher != "local" and "WORLD_SIZE" not in environ):
         raise ModelError(
             f"train.launcher = {settings.launcher!r} with {settings.processes} process(es), but WORLD_SIZE is {world}",
             "Start it with `wellread train`, or with that launcher",

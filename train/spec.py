@@ -15,8 +15,8 @@ from pydantic import ValidationError
 
 from configs.artifacts import write_text_atomic
 from configs.errors import ModelError
-from configs.schema import ModelSettings, TrainSettings
 from configs.section import Section
+from configs.training import ModelSettings, TrainSettings
 
 SPEC, PROGRESS, FIGURES, ERROR, LOG = "spec.json", "progress.jsonl", "figures.json", "error.json", "train.log"
 CHECKPOINTS, COMPLETE = "checkpoints", "complete"

@@ -15,7 +15,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from configs.schema import ModelSettings, TrainSettings
+from configs.training import ModelSettings, TrainSettings
 from ingest.examples import ABSTENTION
 from ingest.records import Chunk, Example, stable_id, write_table
 from train.spec import SPEC, Spec

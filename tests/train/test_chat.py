@@ -16,7 +16,7 @@ from train.chat import (
     prompt_ids,
     prompt_text,
 )
-from train.check import CheckedCollator
+from train.preflight.mask import CheckedCollator
 
 TOKENIZER = make_tokenizer()
 END = TOKENIZER.eos_token_id

@@ -12,13 +12,13 @@ import pytest
 import torch
 
 from configs.errors import ModelError
-from configs.schema import TrainSettings
-from train.launch import last_error, launch, training_command
+from configs.training import TrainSettings
+from train.launch import last_error, launch, planned
 from train.model import load_model
 from train.record import engine_problem
+from train.rows import example_rows
 from train.run import OWNER, check_launcher
-from train.sft import encoded_examples
-from train.spec import CHECKPOINTS, COMPLETE, FIGURES, LOG, PROGRESS, SPEC, read_progress
+from train.spec import CHECKPOINTS, COMPLETE, FIGURES, LOG, PROGRESS, SPEC, Spec, read_progress
 
 
 def run(folder: Path) -> list[float]:
@@ -110,13 +110,13 @@ def test_a_process_whose_launcher_was_killed_ends() -> None:
 
 def test_a_process_that_fails_is_one_line(make_run, monkeypatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "3")
-    with pytest.raises(ModelError, match=r"'none' with 1 process.* but WORLD_SIZE is 3"):
+    with pytest.raises(ModelError, match=r"'local' with 1 process.* but WORLD_SIZE is 3"):
         launch(make_run(), lambda *_: None)
 
 
 def test_examples_that_all_are_too_long_are_one_line(examples, tiny) -> None:
     with pytest.raises(ModelError, match="all 16 training examples are longer than 64 tokens"):
-        encoded_examples(examples, load_model(str(tiny), "cpu"), 64)
+        example_rows(examples, load_model(str(tiny), "cpu"), 64)
 
 
 def test_a_launcher_that_did_not_start_this_process_is_refused() -> None:
@@ -143,12 +143,11 @@ def test_a_broken_spec_is_one_line(tmp_path) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_commands_name_the_launcher() -> None:
-    single = training_command(TrainSettings(), Path("spec.json"))
+def test_commands_name_the_launcher(make_run, tmp_path) -> None:
+    single = planned(Spec.read(make_run("one") / SPEC), tmp_path).command
     assert single[1:3] == ["-m", "train.run"]
-    torchrun = training_command(TrainSettings(launcher="torchrun", processes=3), Path("spec.json"))
+    torchrun = planned(Spec.read(make_run("two", launcher="torchrun", processes=3) / SPEC), tmp_path).command
     assert "torch.distributed.run" in torchrun
-    assert torchrun[torchrun.index("--nproc-per-node") + 1] == "3"
 
 
 def test_the_last_error_is_the_workers_own(tmp_path) -> None:

@@ -8,8 +8,8 @@ import torch
 from ingest.examples import ABSTENTION
 from tests.train.conftest import make_example
 from train.chat import IGNORED, encode_example
-from train.evaluate import answer_loss, greedy_answers
-from train.metrics import citation_precision, cited, score, token_f1
+from train.evaluation.answers import answer_loss, greedy_answers
+from train.evaluation.metrics import citation_precision, cited, score, token_f1
 from train.model import load_model, stop_ids
 
 

@@ -9,12 +9,16 @@ import pytest
 
 from configs.artifacts import Made, Version, Workspace
 from configs.errors import ArtifactError, GateRefused
+from configs.evaluation import Condition
 from configs.schema import Config
-from train.gate import reasons_against, refuse
+from train.evaluation.gate import reasons_against, refuse
+from train.promotion import run_promote
 from train.registry import Registry
-from train.stages import run_promote
 
 MODEL = "tiny"
+
+
+GATE = [Condition(figure="answer_f1", max_drop=0.1)]
 
 
 def make_model(root: Path, number: int) -> Version:
@@ -33,7 +37,9 @@ def make_evaluation(root: Path, model: Version | None, f1: float, examples: str 
 
 
 def config(root: Path) -> Config:
-    return Config.model_validate({"root": root, "model": {"name": MODEL}, "evaluate": {"max_f1_drop": 0.1}})
+    return Config.model_validate(
+        {"root": root, "model": {"name": MODEL}, "evaluate": {"gate": [{"figure": "answer_f1", "max_drop": 0.1}]}}
+    )
 
 
 def no_mirror(*_: object) -> None:
@@ -116,10 +122,10 @@ def test_mlflow_holds_the_run_and_mirrors_the_names(tmp_path: Path) -> None:
 
 def test_the_gate_names_its_reasons() -> None:
     good, bad = {"answer_f1": 0.5, "perplexity": 3.0}, {"answer_f1": 0.3, "perplexity": 3.0}
-    assert reasons_against(good, bad, 0.0) == []
-    assert reasons_against({"answer_f1": 0.41, "perplexity": 9.0}, good, 0.1) == []
-    assert reasons_against(bad, good, 0.1) == ["its answer F1 0.300 is 0.200 below 0.500, and 0.100 is allowed"]
-    assert reasons_against({"answer_f1": 0.9, "perplexity": float("nan")}, good, 0.1) == [
+    assert reasons_against(good, bad, [Condition(figure="answer_f1", max_drop=0.0)]) == []
+    assert reasons_against({"answer_f1": 0.41, "perplexity": 9.0}, good, GATE) == []
+    assert reasons_against(bad, good, GATE) == ["its answer F1 0.300 is 0.200 below 0.500, and 0.100 is allowed"]
+    assert reasons_against({"answer_f1": 0.9, "perplexity": float("nan")}, good, GATE) == [
         "its perplexity is missing or not a number"
     ]
     with pytest.raises(GateRefused) as refusal:

@@ -9,8 +9,10 @@ import pytest
 from configs.artifacts import Made, Workspace
 from configs.errors import ArtifactError
 from configs.schema import Config
+from train.evaluation.stage import run_eval
 from train.model import load_trained
-from train.stages import run_eval, run_promote, run_train
+from train.promotion import run_promote
+from train.stage import run_train
 
 
 def make_config(root: Path, model: str, **train: object) -> Config:
@@ -20,7 +22,7 @@ def make_config(root: Path, model: str, **train: object) -> Config:
             "root": root,
             "model": {"name": model, "device": "cpu"},
             "train": training,
-            "evaluate": {"max_examples": 4, "max_new_tokens": 8, "batch_size": 2, "max_f1_drop": 1.0},
+            "evaluate": {"max_examples": 4, "max_new_tokens": 8, "batch_size": 2, "gate": []},
         }
     )
 

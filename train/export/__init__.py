@@ -1,0 +1,1 @@
+"""Forms in which a trained model leaves the workspace, and the proof that it answers alike in each."""
