@@ -76,7 +76,7 @@ docs: install ## Renew the generated pages and build the manual into site/
 	$(BIN)/python -m mkdocs build --strict --site-dir site
 constraints: $(VENV)/bin/uv ## Renew constraints.txt from pyproject.toml (torch and its CUDA packages are left out)
 	$(BIN)/uv pip compile --quiet --upgrade --universal --no-emit-package torch --all-extras --no-header --no-annotate \
-	  --python-version 3.11 pyproject.toml | grep -vE '^(nvidia|cuda|triton)' > constraints.txt.new
+	  --python-version 3.11 pyproject.toml | grep -vE '^(nvidia-(cu|nc|nv)|cuda|triton)' > constraints.txt.new
 	mv constraints.txt.new constraints.txt
 clean: ## Remove the environment and caches; .wellread, with your data, stays
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis site

@@ -12,7 +12,7 @@ from train.rows import example_rows
 from train.steady import Steady
 
 
-class Trainer(Steady, SFTTrainer):  # type: ignore[misc]
+class Trainer(Steady, SFTTrainer):
     """TRL's trainer with ours mixed in."""
 
 
