@@ -1,5 +1,6 @@
 # wellread: every stage is one line here; `make help` lists them. Settings: configs/laptop.yaml, or CONFIG=file.
-# SITE=https://example.org/docs/ or DOCS=path/ chooses what is read, MODEL=hub-id-or-folder the language model.
+# SITE=https://example.org/docs/ or DOCS=path/ chooses what is read, MODEL=hub-id-or-folder the language model,
+# LAUNCHER=torchrun PROCESSES=2 what starts how many training processes on each machine.
 
 PYTHON ?= python3
 VENV := .venv
@@ -24,6 +25,7 @@ TORCH := $(if $(UV_FIND_LINKS),,--torch-backend=$(TORCH_BACKEND))
 CONFIG ?=
 WELLREAD := $(BIN)/wellread
 SETTINGS := $(if $(CONFIG),--config '$(CONFIG)') $(if $(MODEL),--set 'model.name=$(MODEL)') $(SET)
+LAUNCHED := $(if $(LAUNCHER),--launcher '$(LAUNCHER)') $(if $(PROCESSES),--set 'train.processes=$(PROCESSES)')
 # Without SITE and DOCS: what the settings file names, or the manual where there is no such file.
 SOURCE := $(if $(SITE),--set 'source.site=$(SITE)' --set source.folder=null,$(if $(DOCS),--set 'source.folder=$(DOCS)' \
   --set source.site=null,$(if $(CONFIG)$(wildcard wellread.yaml),,--set source.folder=docs)))
@@ -31,7 +33,7 @@ CI ?=
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo data index train eval serve chat test test-browser check format docs constraints clean
+.PHONY: help install demo data index train eval serve chat test test-browser test-mpi horovod check format docs constraints clean
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,9 +46,9 @@ data: install ## Crawl SITE= or read DOCS=, clean it, cut it into passages
 	$(WELLREAD) ingest $(SETTINGS) $(SOURCE)
 index: install ## Embed the passages and build the index
 	$(WELLREAD) index $(SETTINGS)
-train: install ## Make examples from the documents and fine-tune the model on them
+train: install ## Make examples from the documents and fine-tune the model on them; LAUNCHER=, PROCESSES= to choose
 	$(WELLREAD) examples $(SETTINGS)
-	$(WELLREAD) train $(SETTINGS)
+	$(WELLREAD) train $(SETTINGS) $(LAUNCHED)
 eval: install ## Measure the served model (or the base) and the trained one; promote it if the gate agrees
 	$(WELLREAD) eval --model reference $(SETTINGS)
 	$(WELLREAD) eval --model latest $(SETTINGS)
@@ -56,12 +58,16 @@ serve: install ## Serve the OpenAI-compatible API
 chat: install ## Serve the API and the chat page
 	$(WELLREAD) chat $(SETTINGS)
 
-test: $(VENV)/.installed-dev test-browser ## Install what is missing and run the whole suite, offline
+test: $(VENV)/.installed-dev test-browser test-mpi horovod ## Install what is missing and run the whole suite, offline
 	$(BIN)/python -m pytest -n auto --dist loadfile
-test-browser: $(VENV)/.installed-dev ## Install Debian's chromium, which the page's tests drive, where it is missing
-	@for name in chromium chromium-browser google-chrome; do command -v $$name >/dev/null && exit 0; done; \
-	  echo "installing chromium with apt-get"; $(SUDO) apt-get update -qq && \
-	  $(SUDO) apt-get install -y -qq --no-install-recommends chromium >/dev/null
+# Installs a package of Debian's with apt-get, where none of some programs is there: (programs, package)
+apt = for name in $(1); do command -v $$name >/dev/null && exit 0; done; echo "installing $(2) with apt-get"; \
+  $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq --no-install-recommends $(2) >/dev/null
+test-browser: ## Install Debian's chromium, which the page's tests drive, where it is missing
+	@$(call apt,chromium chromium-browser google-chrome,chromium)
+test-mpi: ## Install Open MPI, which training with the launcher mpi needs, where it is missing
+	@$(call apt,mpirun,openmpi-bin)
+horovod: $(VENV)/.installed-horovod ## Build Horovod for this torch (three minutes, once) and install it
 check: $(VENV)/.installed-dev ## Lint, format, types, generated pages, import order
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -94,4 +100,9 @@ $(STAMP): $(VENV)/bin/uv pyproject.toml constraints.txt
 	@touch $@
 $(VENV)/.installed-dev: $(STAMP)
 	$(UV_PIP) $(TORCH) -c constraints.txt -e '.[docs,dev,fit]'
+	@touch $@
+# Horovod has no wheels; what is built fits one torch, and is kept outside of the environment.
+$(VENV)/.installed-horovod: $(STAMP) deploy/horovod_wheel.sh
+	$(UV_PIP) -c constraints.txt cffi cloudpickle packaging psutil pyyaml setuptools
+	wheel=$$(sh deploy/horovod_wheel.sh $(BIN)/python) && $(UV_PIP) --no-deps "$$wheel"
 	@touch $@

@@ -9,15 +9,16 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 a gate said no, 130 stopped with 
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.console import guarded, readable, say, set_up_logging, show_json, show_rows, tell
+from app.console import guarded, say, set_up_logging, show_json
 from app.data import data_app
 from app.evaluate import eval_app
 from app.extract import extract
 from app.guard import guard
+from app.models import add_model_commands
 from app.options import AsJson, ConfigFile, Debug, Overrides
 from app.people import feedback_app, monitor_app
 from app.stage import run_stage
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from serve.wire import ChatResponse
-    from train.registry import Registered
 
 # Set before torch is imported: without it, OpenMP threads spin while they wait, and two busy processes on two cores
 # fall to a ninth of their speed. The others keep libraries from calling home.
@@ -55,6 +55,7 @@ app.command()(extract)
 app.add_typer(data_app, name="data")
 app.add_typer(train_app, name="train")
 app.add_typer(eval_app, name="eval")
+add_model_commands(app)
 app.add_typer(feedback_app, name="feedback")
 app.add_typer(monitor_app, name="monitor")
 
@@ -89,44 +90,6 @@ def examples(config: ConfigFile = None, set_: Overrides = None, as_json: AsJson 
     from ingest.pipeline import run_examples
 
     run_stage(run_examples, config, set_, as_json=as_json)
-
-
-@app.command()
-def promote(
-    model: Annotated[str, typer.Argument(help="latest, or a model version.")] = "latest",
-    force: Annotated[bool, typer.Option("--force", help="Promote even if the gate says no; it is recorded.")] = False,
-    config: ConfigFile = None,
-    set_: Overrides = None,
-    as_json: AsJson = False,
-    debug: Debug = False,
-) -> None:
-    """Make a model the champion that is served, if its evaluation passes the gate; exit code 3 if not."""
-    from train.promotion import run_promote
-
-    promoted = run_promote(load_config(config, set_ or ()), model, force=force)
-    show_json(as_row(promoted)) if as_json else tell(f"champion is now {promoted.id}")
-
-
-@app.command()
-def rollback(config: ConfigFile = None, set_: Overrides = None, as_json: AsJson = False, debug: Debug = False) -> None:
-    """Make the previous champion the champion again."""
-    from train.registry import Registry
-
-    restored = Registry(load_config(config, set_ or ()).root).rollback()
-    show_json(as_row(restored)) if as_json else tell(f"champion is now {restored.id}")
-
-
-@app.command()
-def models(config: ConfigFile = None, set_: Overrides = None, as_json: AsJson = False, debug: Debug = False) -> None:
-    """List the trained models, their figures, and their aliases."""
-    from train.registry import Registry
-
-    rows = [as_row(model) for model in Registry(load_config(config, set_ or ()).root).list()]
-    if as_json:
-        show_json(rows)
-        return
-    cells = [(row["id"], row["created"], ", ".join(row["aliases"]), readable(row["figures"])) for row in rows]
-    show_rows("Models", ("version", "made", "aliases", "figures"), cells)
 
 
 @app.command()
@@ -231,13 +194,6 @@ def show_addresses(addresses: dict[str, str], as_json: bool) -> None:
         return
     for name, address in addresses.items():
         say(f"{NAMES[name]:<10} {address}")
-
-
-def as_row(model: "Registered") -> dict[str, Any]:
-    """A registered model as JSON values."""
-    manifest = model.version.manifest
-    created = f"{manifest.created:%Y-%m-%d %H:%M}"
-    return {"id": model.id, "created": created, "aliases": list(model.aliases), "figures": manifest.figures}
 
 
 def run(arguments: list[str]) -> int:

@@ -4,7 +4,6 @@ Progress is a live bar on a terminal, and a line every few seconds elsewhere, so
 on. With `--json`, stdout holds one JSON document and nothing else.
 """
 
-import errno
 import json
 import logging
 import os
@@ -25,13 +24,12 @@ from rich.text import Text
 from typer.exceptions import Abort, Exit, TyperException
 
 from configs.artifacts import Version
-from configs.errors import WellreadError
+from configs.errors import WellreadError, is_full_disk
 
 INTERRUPTED = 130
 LINE_EVERY_S = 5.0
 ROOMS = ("configs", "guards", "ingest", "feedback", "train", "serve", "monitor", "app")
 CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-FULL_DISK = ("no space left on device", "database or disk is full", "disk quota exceeded")
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -170,7 +168,7 @@ def _explain(error: Exception, *, debug: bool) -> int:
             # Errors of usage know the command they are about; typer does not export their class.
             error.show()  # type: ignore[attr-defined]
             return 2
-        case _ if _is_full_disk(error):
+        case _ if is_full_disk(error):
             say("Error: the disk is full. Free some space, or put root elsewhere with --set root=/other/disk")
         case WellreadError():
             say(f"Error: {error}")
@@ -182,14 +180,3 @@ def _explain(error: Exception, *, debug: bool) -> int:
             hint = "" if debug else " Run again with --debug for the traceback, and please report it."
             say(f"Error: unexpected {type(error).__name__}: {text}.{hint}")
     return 1
-
-
-def _is_full_disk(error: BaseException) -> bool:
-    # Arrow, SQLite, torch and safetensors each wrap the system's error in one of their own, some without its number.
-    chain = [error, error.__cause__, error.__context__]
-    return any(
-        getattr(one, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
-        or any(phrase in str(one).lower() for phrase in FULL_DISK)
-        for one in chain
-        if one is not None
-    )

@@ -1,5 +1,7 @@
-"""`wellread eval`: measures a language model on the held-out questions; `wellread eval retrieval`: the search."""
+"""`wellread eval`: measures a language model on what was held out; `wellread eval model` puts several side by side;
+`wellread eval retrieval` measures the search."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +17,9 @@ from configs.load import load_config
 if TYPE_CHECKING:
     from ingest.relevance.evaluate import Report
     from ingest.relevance.report import CollectionReport, KnownItemReport
+    from train.evaluation.compare import Comparison, Gain
+    from train.evaluation.figures import Estimate
+    from train.evaluation.gate import Check
 
 WORST_SHOWN = 10
 
@@ -38,6 +43,34 @@ def evaluate(
     from train.evaluation.stage import run_eval
 
     run_stage(lambda settings, progress: run_eval(settings, model, progress), config, set_, as_json=as_json)
+
+
+@eval_app.command()
+def model(
+    models: Annotated[
+        list[str] | None, typer.Argument(metavar="[MODEL]...", help="What is measured; latest when not given.")
+    ] = None,
+    against: Annotated[
+        list[str] | None,
+        typer.Option(help="What it is compared with; may be repeated. Base, and the champion, when not given."),
+    ] = None,
+    config: ConfigFile = None,
+    set_: Overrides = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Measure models side by side, and write a report; what is measured already is not measured again."""
+    from train.evaluation.compare import run_comparison
+
+    with Progress() as progress:
+        comparison, folder = run_comparison(load_config(config, set_ or ()), models or [], against or [], progress)
+    if as_json:
+        show_json({**comparison.as_json(), "report": str(folder)})
+        return
+    _show_models(comparison)
+    for gain in comparison.gains:
+        _show_gain(gain, comparison.confidence)
+    tell(f"Report: {folder / 'report.html'} (and report.md beside it)")
 
 
 @eval_app.command()
@@ -79,6 +112,56 @@ def retrieval(
     with Progress() as progress:
         known = measure_index(settings, questions, hold_out, progress)
     show_json(known.as_json()) if as_json else _show_known_items(known)
+
+
+def _show_models(comparison: "Comparison") -> None:
+    from train.evaluation.figures import COSTS, LABELS, NAMES
+
+    models = comparison.models
+    rows = [
+        (
+            f"{LABELS[name]}{' (less is better)' if name in COSTS else ''}",
+            next(one.figures[name].rows for one in models if name in one.figures),
+            *(_interval(one.figures[name]) if name in one.figures else "" for one in models),
+        )
+        for name in NAMES
+        if any(name in one.figures for one in models)
+    ]
+    title = f"Held-out examples {comparison.examples}, {comparison.confidence:.0%} intervals"
+    show_rows(title, ("figure", "rows", *(one.name for one in models)), rows)
+
+
+def _show_gain(gain: "Gain", confidence: float) -> None:
+    from train.evaluation.figures import LABELS, better
+
+    said = {True: "better", False: "worse", None: "no clear difference"}
+    rows = [
+        (LABELS[name], f"{apart.mean:+.3f} ({apart.low:+.3f} to {apart.high:+.3f})", said[better(name, apart)])
+        for name, apart in gain.differences.items()
+    ]
+    show_rows(f"{gain.ours} against {gain.theirs}", ("figure", f"difference ({confidence:.0%})", ""), rows)
+    failed = [check.reason for check in gain.checks if check.passed is False]
+    tell(f"The gate would {'refuse it: ' + '; '.join(failed) if failed else 'let it pass'}")
+
+
+def _interval(one: "Estimate") -> str:
+    return f"{one.value:.3f} ({one.low:.3f} to {one.high:.3f})"
+
+
+def show_gate(checks: "Sequence[Check]") -> None:
+    """The conditions of the gate as a table: each limit, both figures, whether it holds."""
+    said = {True: "passed", False: "FAILED", None: "not measured"}
+    rows = [
+        (
+            one.figure,
+            one.limit,
+            *(("" if value is None else f"{value:.3f}") for value in (one.ours, one.theirs)),
+            said[one.passed],
+        )
+        for one in checks
+    ]
+    if rows:
+        show_rows("Gate", ("figure", "limit", "this model", "other", ""), rows)
 
 
 def _show_collection(measured: "CollectionReport") -> None:

@@ -53,6 +53,7 @@ MADE_BY = {
     "retrievers": "wellread train retriever",
     "models": "wellread train",
     "evaluations": "wellread eval",
+    "exports": "wellread export",
 }
 
 
@@ -138,7 +139,7 @@ class Workspace:
             ArtifactError: another process is making the same version right now.
         """
         work = work_of(stage, settings, logic)
-        key = _digest({"stage": stage, "logic": logic, "inputs": dict(inputs), "settings": dict(settings)})
+        key = key_of(stage, inputs, settings, logic)
         home = self.root / stage
         try:
             home.mkdir(parents=True, exist_ok=True)
@@ -149,7 +150,7 @@ class Workspace:
         with locked(home / f".{key}.lock", f"already at work on the stage {stage}"):
             if not snapshot and (made_before := self._made_before(stage, key)):
                 return self._finished(stage, made_before, reused=True, publish=publish)
-            partial = home / f".partial-{key}"
+            partial = self.partial(stage, key)
             if not resumable and partial.exists():
                 shutil.rmtree(partial)
             partial.mkdir(exist_ok=True)
@@ -188,6 +189,10 @@ class Workspace:
                     f"cannot publish {home / version}: {error.strerror}", "Delete that folder and run the command again"
                 ) from None
             return self._finished(stage, version, reused=False, publish=publish)
+
+    def partial(self, stage: str, key: str) -> Path:
+        """The folder that a version is made in; what a killed `resumable` stage left is there."""
+        return self.root / stage / f".partial-{key}"
 
     def publish(self, stage: str, version: str) -> None:
         """Make a finished version the current one."""
@@ -249,6 +254,11 @@ class Workspace:
         if publish:
             self.publish(stage, version)
         return finished
+
+
+def key_of(stage: str, inputs: Mapping[str, str], settings: Mapping[str, Any], logic: int = 1) -> str:
+    """What a stage's work is found again by: the id of its version, where that is not named by a fingerprint."""
+    return _digest({"stage": stage, "logic": logic, "inputs": dict(inputs), "settings": dict(settings)})
 
 
 def work_of(stage: str, settings: Mapping[str, Any], logic: int = 1) -> str:

@@ -11,6 +11,10 @@
 Every message is one line that names the offending value; `remedy` is the sentence that says what to do about it.
 """
 
+import errno
+
+FULL_DISK = ("no space left on device", "database or disk is full", "disk quota exceeded", "file too large")
+
 
 class WellreadError(Exception):
     """Base of the family. `str(error)` is one line: what is wrong, then the remedy.
@@ -54,3 +58,15 @@ class GateRefused(WellreadError):  # noqa: N818  nothing went wrong: it is an an
     """A gate compared two models or two indexes and said no. Nothing is broken."""
 
     exit_code = 3
+
+
+def is_full_disk(error: BaseException) -> bool:
+    """Whether an error, or what led to it, says that nothing more can be written."""
+    # Arrow, SQLite, torch and safetensors each wrap the system's error in one of their own, some without its number.
+    chain = [error, error.__cause__, error.__context__]
+    return any(
+        getattr(one, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        or any(phrase in str(one).lower() for phrase in FULL_DISK)
+        for one in chain
+        if one is not None
+    )

@@ -15,8 +15,8 @@ class ExportSettings(Section):
     tokens: Positive = 24
     """Greedy tokens that are compared for each."""
     logprob_tolerance: Annotated[float, Field(gt=0)] = 0.01
-    """At equal precision, log-probabilities may differ by this many nats."""
+    """At equal precision (weights as `f32`), log-probabilities may differ by this many nats."""
     max_perplexity_rise: Fraction = 0.02
-    """A quantised export may have this share more perplexity on the held-out answers."""
+    """With rounded weights, the perplexity of the held-out answers may be higher by this share."""
     max_f1_drop: Fraction = 0.01
-    """The answer F1 of a quantised export may be lower by this much."""
+    """With rounded weights, the answer F1 may be lower by this much."""

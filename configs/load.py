@@ -53,6 +53,18 @@ def load_config(
     return validated(Config, tree, f"Edit {file} or the --set and {ENV_PREFIX}* values given")
 
 
+def changed(config: Config, values: Mapping[str, Any], remedy: str) -> Config:
+    """The settings with other values under dotted names such as `train.lora.rank`.
+
+    Raises:
+        ConfigError: a name is unknown, or a value not allowed.
+    """
+    tree = config.model_dump()
+    for name, value in values.items():
+        _assign(tree, name.split("."), value)
+    return validated(Config, tree, remedy)
+
+
 def validated(model: type[Checked], tree: Mapping[str, Any], remedy: str, path: str = "") -> Checked:
     """The tree as settings of the given kind.
 

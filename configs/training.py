@@ -48,16 +48,19 @@ class LoraSettings(Section):
 
 
 class DeepspeedSettings(Section):
-    """DeepSpeed, with `launcher: deepspeed`; its configuration is generated from these and the other settings."""
+    """DeepSpeed, with `launcher: deepspeed`, and in Slurm and Kubernetes jobs where anything here is set; its
+    configuration is generated from these and the other settings."""
 
+    on: bool = False
+    """Uses it in a Slurm or Kubernetes job although nothing else here is set."""
     stage: Literal[1, 2, 3] = 2
     """What is divided among the processes (ZeRO, Rajbhandari et al. 2020): 1 optimizer states, 2 gradients too, 3 the
     weights as well."""
     offload: Literal["off", "cpu", "nvme"] = "off"
-    """Where optimizer states, and with stage 3 the weights, wait while they are not needed: nowhere else, in the
-    machine's memory, or on a fast disk (stage 3 only)."""
+    """Where optimizer states, and with stage 3 the weights, wait while they are not needed: `off` on the device, `cpu`
+    in the machine's memory, `nvme` the optimizer states on a fast disk and the weights in memory (stage 3 only)."""
     nvme: Path | None = None
-    """Folder on that disk; needed by `offload: nvme`."""
+    """Folder on that disk, on each machine; needed by `offload: nvme`."""
     extra: Path | None = None
     """A JSON file with DeepSpeed settings that are laid over the generated ones."""
 
@@ -84,7 +87,8 @@ class ClusterSettings(Section):
     nodes: Positive = 1
     """Machines; each starts `train.processes` processes. The run folder must be on storage that all of them see."""
     rendezvous: str = ""
-    """`host:port` of the first machine, where the others meet it (torchrun, mpi)."""
+    """`host:port` of the first machine, where the others meet it (torchrun, deepspeed, horovod, mpi); of Slurm's first
+    machine only the port is read."""
     hostfile: Path | None = None
     """File that lists the machines, a line each: `name slots=4` (deepspeed, horovod, mpi)."""
     image: str = "wellread:train"
@@ -101,6 +105,10 @@ class ClusterSettings(Section):
     """Longest time that a Slurm job may take."""
     gpus: Annotated[int, Field(ge=0)] = 0
     """GPUs that a Slurm or Kubernetes job asks for on each machine; 0 asks for none and trains on CPUs."""
+    cpus: Annotated[int, Field(ge=0)] = 0
+    """CPU cores that such a job asks for on each machine; 0 leaves it to the cluster."""
+    memory: Annotated[str, Field(pattern=r"^(\d+[MGT])?$")] = ""
+    """Memory that such a job asks for on each machine, such as `64G`; empty leaves it to the cluster."""
 
 
 class WatchSettings(Section):
@@ -123,8 +131,8 @@ class WatchSettings(Section):
     spike: Annotated[float, Field(ge=0)] = 0.0
     """A loss above this many times the median of the last 20 steps is a spike; 0 looks for none."""
     stall_s: Annotated[float, Field(ge=0)] = 900.0
-    """Seconds without a sign of life from some process after which a job counts as stalled and is stopped; 0 waits for
-    ever."""
+    """Seconds in which no process gets any further, after which the job counts as stalled and is stopped; four times as
+    long until the first step is done, since loading and compiling take their time. 0 waits for ever."""
 
 
 class TrainSettings(Section):
@@ -139,8 +147,8 @@ class TrainSettings(Section):
     start: str = ""
     """A trained model (`latest`, `champion`, a version) whose weights are the start, instead of the base model's."""
     data: Path | None = None
-    """JSONL file of your own conversations, learnt beside the examples: `messages` with `role` and `content`, and
-    `weight` where a row counts more or less than others."""
+    """JSONL file of your own conversations, learnt beside the examples with `objective: sft`: `messages` with `role`
+    and `content`, or `prompt` and `completion`, and `weight` where a row counts more or less than others."""
     launcher: Launcher = "local"
     """What starts the training processes; `local` trains in one process."""
     processes: Positive = 1
@@ -172,7 +180,8 @@ class TrainSettings(Section):
     max_left_out: Fraction = 0.2
     """Training is refused where a larger share of the examples than this would be left out as too long."""
     packing: bool = False
-    """Fill each row with several examples that do not see each other, instead of padding."""
+    """Fill each row with several examples that do not see each other, instead of padding; `objective: pretrain` always
+    does."""
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """What is computed in; `auto` chooses by the hardware and says why."""
     neftune: Annotated[float, Field(ge=0)] = 0.0

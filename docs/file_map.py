@@ -25,7 +25,6 @@ ROOMS = {
 KINDS = {".py", ".yaml", ".js", ".css", ".json", ".service"}
 # JSON has no comments.
 DESCRIBED_HERE = {
-    "train/zero2.json": "DeepSpeed's ZeRO-2 settings, used when none are given.",
     "guards/weights/gibberish.json": "Thresholds and figures of the letter model behind the gibberish guard.",
     "guards/weights/grounding.json": "Weights, threshold and cross-validated figures of the grounding guard.",
     "guards/weights/injection.held_out.json": "Scores of the injection model on texts that it had not seen.",

@@ -6,15 +6,14 @@ TRL's defaults (bfloat16, activation checkpointing, fused AdamW) are for GPUs an
 from pathlib import Path
 from typing import Any
 
-from train.model import half_precision
+from train.hardware import Chosen
 from train.spec import CHECKPOINTS, Spec
+from train.zero import deepspeed_config, uses_deepspeed
 
-ZERO2 = Path(__file__).with_name("zero2.json")
 
-
-def trainer_arguments(spec: Spec, folder: Path, *, on_gpu: bool) -> dict[str, Any]:
+def trainer_arguments(spec: Spec, folder: Path, chosen: Chosen) -> dict[str, Any]:
     """Keyword arguments of `transformers.TrainingArguments` and what TRL derives from it."""
-    settings = spec.train
+    settings, on_gpu = spec.train, chosen.on_gpu
     return {
         "output_dir": str(folder / CHECKPOINTS),
         "max_steps": settings.max_steps,
@@ -27,9 +26,13 @@ def trainer_arguments(spec: Spec, folder: Path, *, on_gpu: bool) -> dict[str, An
         "weight_decay": settings.weight_decay,
         "max_grad_norm": settings.max_grad_norm,
         "optim": "adamw_torch_fused" if on_gpu else "adamw_torch",
-        "bf16": on_gpu and half_precision() == "bfloat16",
-        "fp16": on_gpu and half_precision() == "float16",
-        "gradient_checkpointing": on_gpu,
+        "bf16": chosen.precision == "bfloat16",
+        "fp16": chosen.precision == "float16",
+        "gradient_checkpointing": chosen.checkpointing,
+        "neftune_noise_alpha": settings.neftune or None,
+        "use_liger_kernel": chosen.liger,
+        # TRL has a fused loss of its own.
+        "liger_kernel_config": {"fused_linear_cross_entropy": False} if chosen.liger else None,
         "use_cpu": not on_gpu,
         "dataloader_pin_memory": on_gpu,
         "logging_steps": 1,
@@ -41,7 +44,7 @@ def trainer_arguments(spec: Spec, folder: Path, *, on_gpu: bool) -> dict[str, An
         "report_to": "none",
         "disable_tqdm": True,
         "remove_unused_columns": False,
-        "deepspeed": str(ZERO2) if settings.launcher == "deepspeed" else None,
+        "deepspeed": deepspeed_config(settings, on_gpu=on_gpu) if uses_deepspeed(settings) else None,
         "ddp_find_unused_parameters": False,
-        "ddp_backend": None if on_gpu or settings.launcher in ("local", "horovod") else "gloo",
+        "ddp_backend": None if on_gpu or settings.launcher == "local" else "gloo",
     }

@@ -4,8 +4,10 @@ Training and serving must build the very same text, or the model is asked someth
 is the only place where passages and a question become chat messages, and messages become text or token ids. The chat
 template itself is the model's own.
 
-Known limit: the turn is taken to end at the first stopping token after the prompt; what a template puts behind it (a
-line break, say) is not trained.
+Conversations with several answers are `train/conversation.py`.
+
+Known limits: the turn is taken to end at the first stopping token after the prompt; what a template puts behind it (a
+line break, say) is not trained. Templates of reasoning models are asked for no thought, and answers hold none.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -17,7 +19,7 @@ from jinja2 import TemplateError
 from configs.errors import ModelError
 from guards.detectors.canary import plant
 from guards.spotlight import Mode, instructions, mark
-from ingest.examples import ABSTENTION
+from ingest.examples import ABSTENTION, numbered
 from ingest.records import Chunk, Example
 
 IGNORED = -100  # the label that torch's cross entropy leaves out
@@ -56,8 +58,8 @@ class Framing:
         return plant(told, self.canary) if self.canary else told
 
     def passage(self, number: int, chunk: Chunk) -> str:
-        """A passage as the prompt shows it."""
-        return f"[{number}] {chunk.heading_path}\n{mark(chunk.text, self.nonce, self.spotlight)}"
+        """A passage as the prompt shows it: with its number after each sentence, so that citing is copying."""
+        return f"[{number}] {chunk.heading_path}\n{mark(numbered(chunk.text, number), self.nonce, self.spotlight)}"
 
 
 PLAIN = Framing()
@@ -86,23 +88,48 @@ def build_messages(
 
 
 @dataclass(frozen=True)
+class Learnt:
+    """A run of tokens that is learnt.
+
+    Attributes:
+        start, end: places in `Encoded.input_ids`, the end excluded; the last token inside ends the turn.
+        text: what the tokens before that last one must spell; None in a document, which is learnt as it is.
+    """
+
+    start: int
+    end: int
+    text: str | None
+
+
+@dataclass(frozen=True)
 class Encoded:
     """An example as the model is trained on it.
 
     Attributes:
-        input_ids: prompt, answer and the token that ends the turn; nothing after it.
-        prompt_tokens: how many of them are the prompt; the loss is over the others.
-        answer: the text that those others must spell.
+        input_ids: all turns up to the token that ends the last answer; nothing after it.
+        learnt: the answers among them, in order; the loss is over these and nothing else.
     """
 
     input_ids: tuple[int, ...]
-    prompt_tokens: int
-    answer: str
+    learnt: tuple[Learnt, ...]
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Tokens before the first answer."""
+        return self.learnt[0].start
+
+    @property
+    def answer(self) -> str:
+        """The last answer; empty for a document."""
+        return self.learnt[-1].text or ""
 
     @property
     def labels(self) -> list[int]:
-        """`input_ids` with -100, which the loss ignores, in place of the prompt."""
-        return [IGNORED] * self.prompt_tokens + list(self.input_ids[self.prompt_tokens :])
+        """What each token is trained to be: itself in an answer, nothing elsewhere."""
+        labels = [IGNORED] * len(self.input_ids)
+        for run in self.learnt:
+            labels[run.start : run.end] = self.input_ids[run.start : run.end]
+        return labels
 
 
 def prompt_text(tokenizer: Any, messages: Sequence[Turn]) -> str:
@@ -119,7 +146,24 @@ def prompt_text(tokenizer: Any, messages: Sequence[Turn]) -> str:
 
 def prompt_ids(tokenizer: Any, messages: Sequence[Turn]) -> list[int]:
     """`prompt_text` as token ids."""
-    return _tokens(tokenizer, prompt_text(tokenizer, messages))
+    return tokens_of(tokenizer, prompt_text(tokenizer, messages))
+
+
+def conversation_text(tokenizer: Any, messages: Sequence[Turn]) -> str:
+    """A conversation that ends with an answer, in the model's own chat template.
+
+    Raises:
+        ModelError: the template refuses these messages, or leaves one of them out.
+    """
+    text = _render(tokenizer, messages, add_generation_prompt=False)
+    for turn in messages:
+        if defused(tokenizer, turn["content"]).strip() not in text:
+            raise ModelError(
+                f"the chat template of {tokenizer.name_or_path} leaves out or changes what the {turn['role']} says: "
+                f"{turn['content'][:60]!r}",
+                "Leave that out of the data, or choose a model whose template shows it",
+            )
+    return text
 
 
 def encode(tokenizer: Any, stops: Collection[int], messages: Sequence[Turn], answer: str) -> Encoded:
@@ -132,23 +176,35 @@ def encode(tokenizer: Any, stops: Collection[int], messages: Sequence[Turn], ans
         ModelError: this template renders the prompt otherwise once an answer follows, or ends the turn with no such id.
     """
     prompt = prompt_text(tokenizer, messages)
-    full = _render(tokenizer, [*messages, Turn(role="assistant", content=answer)], add_generation_prompt=False)
+    full = conversation_text(tokenizer, [*messages, Turn(role="assistant", content=answer)])
     if not full.startswith(prompt):
         raise ModelError(
-            f"the chat template of {tokenizer.name_or_path} renders a prompt otherwise once an answer follows it",
-            "Choose a model whose template only appends the answer",
+            f"the chat template of {tokenizer.name_or_path} renders a prompt otherwise once an answer follows it, as "
+            "templates do that open a thought or read one out of the answer",
+            "Leave thoughts out of answers, or choose a model whose template only appends the answer",
         )
-    shown = _tokens(tokenizer, prompt)
-    whole = _tokens(tokenizer, full)
+    shown = tokens_of(tokenizer, prompt)
+    whole = tokens_of(tokenizer, full)
     # A token may straddle the border; the model, asked, always sees the prompt's own tokens.
-    tail = whole[len(shown) :] if whole[: len(shown)] == shown else _tokens(tokenizer, full[len(prompt) :])
-    end = next((place for place, token in enumerate(tail) if token in stops), None)
-    if end is None:
-        raise ModelError(
-            f"the chat template of {tokenizer.name_or_path} ends an answer with no token at which generation stops",
-            "Choose a model whose template closes the assistant's turn",
-        )
-    return Encoded((*shown, *tail[: end + 1]), len(shown), _defused(tokenizer, answer))
+    tail = whole[len(shown) :] if whole[: len(shown)] == shown else tokens_of(tokenizer, full[len(prompt) :])
+    end = end_of_turn(tokenizer, stops, tail)
+    run = Learnt(len(shown), len(shown) + end, defused(tokenizer, answer))
+    return Encoded((*shown, *tail[:end]), (run,))
+
+
+def end_of_turn(tokenizer: Any, stops: Collection[int], ids: Sequence[int], start: int = 0) -> int:
+    """Place behind the first stopping token at or after `start`.
+
+    Raises:
+        ModelError: there is none.
+    """
+    for place in range(start, len(ids)):
+        if ids[place] in stops:
+            return place + 1
+    raise ModelError(
+        f"the chat template of {tokenizer.name_or_path} ends an answer with no token at which generation stops",
+        "Choose a model whose template closes the assistant's turn",
+    )
 
 
 def encode_example(tokenizer: Any, stops: Collection[int], example: Example, spotlight: Mode = "off") -> Encoded:
@@ -168,12 +224,13 @@ def encode_fitting(
     return fitting, len(pairs) - len(fitting)
 
 
-def _tokens(tokenizer: Any, text: str) -> list[int]:
+def tokens_of(tokenizer: Any, text: str) -> list[int]:
+    """Token ids of a text that needs no more special tokens."""
     return list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
 def _render(tokenizer: Any, messages: Sequence[Turn], *, add_generation_prompt: bool) -> str:
-    turns = [Turn(role=turn["role"], content=_defused(tokenizer, turn["content"])) for turn in messages]
+    turns = [Turn(role=turn["role"], content=defused(tokenizer, turn["content"])) for turn in messages]
     try:
         # Reasoning models otherwise open a thought that no answer of ours contains; other templates ignore the name.
         return str(
@@ -196,7 +253,8 @@ def _without_system(turns: Sequence[Turn]) -> list[Turn]:
     return [Turn(role=turns[1]["role"], content=merged), *turns[2:]]
 
 
-def _defused(tokenizer: Any, text: str) -> str:
+def defused(tokenizer: Any, text: str) -> str:
+    """The text with special tokens in it broken up, so that they are read as text."""
     for token in tokenizer.all_special_tokens:
         if len(token) > 1 and token in text:
             text = text.replace(token, f"{token[0]} {token[1:]}")

@@ -4,12 +4,14 @@ In: a model's name and, where wanted, an adapter. Out: a `LoadedModel` in evalua
 left. The embedded model (`train/embedded.py`) never needs the network.
 
 Only safetensors weights are read, and code that comes with a model never runs. Known limits: one device per model (no
-sharding, no quantised loading); an adapter is tied to the name that its base model was loaded under.
+sharding); an adapter is tied to the name that its base model was loaded under.
 """
 
 import json
 import logging
 import warnings
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,14 @@ from huggingface_hub import HfApi, try_to_load_from_cache
 from huggingface_hub.constants import is_offline_mode
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from configs.errors import ModelError
 from train.embedded import EMBEDDED, EMBEDDED_PREFIX, quiet, unpacked_folder
@@ -47,7 +56,15 @@ class LoadedModel:
     max_context: int
 
 
-def load_model(name: str, device: str = "auto", dtype: str = "auto", adapter: Path | None = None) -> LoadedModel:
+def load_model(
+    name: str,
+    device: str = "auto",
+    dtype: str = "auto",
+    adapter: Path | None = None,
+    *,
+    options: Mapping[str, Any] | None = None,
+    trainable: bool = False,
+) -> LoadedModel:
     """Load a causal language model that has a chat template.
 
     Args:
@@ -55,6 +72,8 @@ def load_model(name: str, device: str = "auto", dtype: str = "auto", adapter: Pa
         device: `auto` (a GPU when there is one), `cpu` or `cuda`.
         dtype: `float32`, `bfloat16`, `float16` or `auto` (float32 on a CPU, bfloat16 or else float16 on a GPU).
         adapter: a PEFT adapter's folder, trained on this very model.
+        options: further arguments of `from_pretrained`; with a `device_map` the model stays where that puts it.
+        trainable: whether the adapter's weights are to be trained further.
 
     Raises:
         ModelError: the model cannot be found, reached or read, has no chat template, or the adapter is another's.
@@ -66,17 +85,41 @@ def load_model(name: str, device: str = "auto", dtype: str = "auto", adapter: Pa
     with quiet():
         try:
             model = AutoModelForCausalLM.from_pretrained(
-                source, dtype=_dtype(dtype, device), use_safetensors=True, **_access(source)
+                source, dtype=_dtype(dtype, device), use_safetensors=True, **(options or {}), **_access(source)
             )
         except LOAD_ERRORS as error:
             raise _unreadable(name, error) from None
         if adapter is not None:
-            model = _with_adapter(model, name, adapter)
+            model = _with_adapter(model, name, adapter, trainable=trainable)
     model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
     if model.generation_config is not None:
         model.generation_config.pad_token_id = tokenizer.pad_token_id
-    model = model.to(device).eval()
-    return LoadedModel(model, tokenizer, name, device, _max_context(model, tokenizer))
+    if "device_map" not in (options or {}):
+        model = model.to(device)
+    return LoadedModel(model.eval(), tokenizer, name, device, _max_context(model, tokenizer))
+
+
+def load_outline(name: str) -> LoadedModel:
+    """A model without its weights, for checks that must not cost their memory: on torch's meta device, with its
+    tokenizer and its limits. Nothing can be computed with it.
+
+    Raises:
+        ModelError: as `load_model`, as far as it does not concern weights.
+    """
+    source = resolve_source(name)
+    tokenizer = load_tokenizer(name)
+    model: Any
+    with quiet():
+        try:
+            config = AutoConfig.from_pretrained(source, **_access(source))
+            with torch.device("meta"):
+                model = AutoModelForCausalLM.from_config(config)
+        except LOAD_ERRORS as error:
+            raise _unreadable(name, error) from None
+        # Ids at which generation stops are often listed there and nowhere else; a model may have none.
+        with suppress(OSError):
+            model.generation_config = GenerationConfig.from_pretrained(source, **_access(source))
+    return LoadedModel(model, tokenizer, name, "meta", _max_context(model, tokenizer))
 
 
 def load_trained(folder: Path, device: str = "auto", dtype: str = "auto") -> LoadedModel:
@@ -150,7 +193,7 @@ def resolve_source(name: str) -> str:
     return str(unpacked_folder(name))
 
 
-def _with_adapter(model: PreTrainedModel, name: str, adapter: Path) -> Any:
+def _with_adapter(model: PreTrainedModel, name: str, adapter: Path, *, trainable: bool) -> Any:
     # Importing peft takes seconds that a plain base model does not need.
     from peft import PeftModel
 
@@ -167,7 +210,7 @@ def _with_adapter(model: PreTrainedModel, name: str, adapter: Path) -> Any:
         with warnings.catch_warnings():
             # peft 0.21 asks transformers 5.23 by an old name.
             warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
-            return PeftModel.from_pretrained(model, adapter, local_files_only=True)
+            return PeftModel.from_pretrained(model, adapter, is_trainable=trainable, local_files_only=True)
     except LOAD_ERRORS as error:
         raise ModelError(
             f"the adapter {adapter} does not fit {name!r}: {_first_line(error)}", "Run `wellread train` again"

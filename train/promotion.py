@@ -1,19 +1,32 @@
 """Promotion: a model becomes the champion, if the gate has nothing against it."""
 
 import logging
+from collections.abc import Callable, Sequence
 
 from configs.artifacts import Version, Workspace
 from configs.errors import ArtifactError, GateRefused
 from configs.schema import Config
-from train.evaluation.gate import reasons_against, refuse
+from train.evaluation.gate import Check, Gate, Measured, failures, refuse
+from train.evaluation.stage import rows_of
 from train.registry import CHAMPION, Registered, Registry
 from train.which import LATEST, find_model
 
 log = logging.getLogger(__name__)
 
 
-def run_promote(config: Config, which: str = LATEST, *, force: bool = False) -> Registered:
+def run_promote(
+    config: Config,
+    which: str = LATEST,
+    *,
+    force: bool = False,
+    note: str = "",
+    judged: Callable[[Sequence[Check]], None] = lambda _checks: None,
+) -> Registered:
     """Make a model the champion, if its evaluation is not worse than that of the champion (or of the base model).
+
+    Args:
+        note: why, as it is kept with the model.
+        judged: told what the gate has checked, before anything is promoted or refused.
 
     Raises:
         GateRefused: it is worse, or has not been evaluated on the same examples; not with `force`, which is logged.
@@ -23,31 +36,50 @@ def run_promote(config: Config, which: str = LATEST, *, force: bool = False) -> 
     if candidate is None:
         raise ArtifactError("the base model is not a trained one", "Promote a trained one: `wellread models`")
     registry = Registry(config.root)
-    note = ""
     try:
-        _pass_gate(config, candidate, registry.resolve(CHAMPION))
+        _pass_gate(config, candidate, registry.resolve(CHAMPION), judged)
     except GateRefused as refusal:
         if not force:
             raise
-        note = f"forced: {refusal.problem}"
-        log.warning("%s: %s", candidate.id, note)
+        forced = f"forced: {refusal.problem}"
+        note = f"{forced} ({note})" if note else forced
+        log.warning("%s: %s", candidate.id, forced)
     return registry.promote(candidate.id, note)
 
 
-def _pass_gate(config: Config, candidate: Version, champion: Registered | None) -> None:
+def _pass_gate(
+    config: Config, candidate: Version, champion: Registered | None, judged: Callable[[Sequence[Check]], None]
+) -> None:
     ours = _evaluations(config, candidate)
     theirs = _evaluations(config, champion.version if champion else None)
     against = champion.id if champion else "the base model"
     for measured in reversed(ours):
         for other in reversed(theirs):
             if _same_task(measured, other):
-                figures = (measured.manifest.figures, other.manifest.figures)
-                refuse(candidate.id, reasons_against(*figures, config.evaluate.gate))
+                checks = check_evaluations(config, measured, other)
+                judged(checks)
+                refuse(candidate.id, failures(checks))
                 return
     raise GateRefused(
         f"model {candidate.id} and {against} have not been evaluated on the same examples",
         f"Run `wellread eval --model {candidate.id}` and `wellread eval --model reference`, or promote with --force",
     )
+
+
+def check_evaluations(config: Config, ours: Version, theirs: Version) -> list[Check]:
+    """What the configured gate says of one evaluation beside another.
+
+    Raises:
+        ArtifactError: their rows are damaged.
+    """
+    settings = config.evaluate
+    gate = Gate(settings.gate, settings.confidence, settings.resamples)
+    return gate.check(*(_measured(version, with_rows=gate.needs_rows) for version in (ours, theirs)))
+
+
+def _measured(evaluation: Version, *, with_rows: bool) -> Measured:
+    rows = [row for rows in rows_of(evaluation).values() for row in rows] if with_rows else []
+    return Measured(evaluation.manifest.figures, rows)
 
 
 def _evaluations(config: Config, model: Version | None) -> list[Version]:

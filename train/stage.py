@@ -5,17 +5,24 @@ Only stages read the settings tree; what they call takes plain values.
 
 import json
 import logging
+import math
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from configs.artifacts import Made, Version, Workspace
+from configs.artifacts import Made, Version, Workspace, fingerprint_of, key_of
+from configs.errors import ArtifactError, ModelError
 from configs.schema import Config
+from train.follow import followed
 from train.launch import launch
+from train.launchers import CLUSTERS
+from train.preflight.check import checked
+from train.preflight.remaining import Remaining
 from train.registry import Registry
 from train.settings import model_settings
-from train.spec import CHECKPOINTS, FIGURES, PROGRESS, Spec, read_progress
+from train.spec import CHECKPOINTS, FIGURES, PROGRESS, SPEC, Spec, read_measured, read_progress
+from train.which import find_model
 
 # Imported where they are used: torch, transformers and datasets take ten seconds that finding that nothing has to run
 # need not pay.
@@ -26,73 +33,205 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Progress = Callable[[str, int, int | None], None]
+Measured = Callable[[int, float], None]
 EXAMPLES = "examples.parquet"
-# Held-out loss is measured before and after training on this many examples: seconds on a CPU, enough to see a trend.
-HOLDOUT_SAMPLE = 8
+WEIGHTS = ("model", "adapter")
 
 
-def run_train(config: Config, progress: Progress) -> Version:
+def run_train(config: Config, progress: Progress, *, resume: bool = False) -> Version:
     """Fine-tune the configured model on the current examples; continues a run that was killed.
 
+    Args:
+        resume: refuse to begin a new run.
+
     Raises:
-        ArtifactError: there are no examples yet.
+        ArtifactError: there are no examples yet, no model as `train.start` names, or nothing to resume.
         ModelError: the model cannot be loaded or trained.
     """
-    workspace = Workspace(config.root)
-    examples = workspace.current("examples")
-    version = workspace.build(
-        "models",
-        lambda folder: _fill_model(folder, examples, config, progress),
-        inputs={"examples": examples.id},
-        settings=model_settings(config) | {"train": config.train.model_dump(mode="json"), "seed": config.seed},
-        resumable=True,
-    )
-    progress("record", 0, None)
-    _record(config.root, version)
+    version = make_model(config, progress, resume=resume)
+    Workspace(config.root).publish("models", version.id)
     Registry(config.root).register(version)
     return version
 
 
-def _fill_model(folder: Path, examples: Version, config: Config, progress: Progress) -> Made:
-    Spec(examples=(examples.path / EXAMPLES).resolve(), model=config.model, train=config.train, seed=config.seed).write(
-        folder
+def make_model(
+    config: Config,
+    progress: Progress,
+    *,
+    resume: bool = False,
+    measured: Measured | None = None,
+    parent: str | None = None,
+) -> Version:
+    """`run_train` without making the model the newest one.
+
+    Args:
+        measured: told each held-out loss that is measured on the way; what it raises ends the training.
+        parent: id of the MLflow run that this one belongs to.
+    """
+    workspace = Workspace(config.root)
+    examples = workspace.current("examples")
+    start = _start(config)
+    inputs, settings = _inputs(examples, start), training_settings(config)
+    if resume:
+        _check_unfinished(workspace, key_of("models", inputs, settings), config)
+
+    def make(folder: Path) -> Made:
+        spec = _spec(examples, start, config)
+        spec.write(folder)
+        if not (folder / FIGURES).exists():
+            progress("check", 0, None)
+            # Before anything is recorded: what is refused here was no run.
+            checked(folder)
+        if config.train.launcher in CLUSTERS and not (folder / FIGURES).exists():
+            # Not followed from here; it is recorded when the job is over and this is run again.
+            _by_the_cluster(folder, progress)
+        with followed(
+            config.root, folder.name.removeprefix(".partial-"), settings, inputs, lambda: _rows(folder), parent
+        ):
+            return _fill_model(folder, spec, start, _telling(progress, folder, measured) if measured else progress)
+
+    version = workspace.build("models", make, inputs=inputs, settings=settings, resumable=True, publish=False)
+    progress("record", 0, None)
+    _record(config.root, version, parent)
+    return version
+
+
+def _by_the_cluster(folder: Path, progress: Progress) -> None:
+    """Have a cluster's job train.
+
+    Raises:
+        ArtifactError: the job is waiting or running.
+    """
+    if state := launch(folder, progress):
+        raise ArtifactError(f"{state}; it trains in {folder}", "Run the same command again when the job is over")
+
+
+def run_of(config: Config) -> tuple[Path, Spec]:
+    """The folder in which `run_train` would train, and what the training processes would be told; writes nothing.
+
+    Raises:
+        ArtifactError: as `run_train`.
+        ModelError: as `run_train`.
+    """
+    workspace = Workspace(config.root)
+    examples, start = workspace.current("examples"), _start(config)
+    key = key_of("models", _inputs(examples, start), training_settings(config))
+    return workspace.partial("models", key), _spec(examples, start, config)
+
+
+def _inputs(examples: Version, start: Version | None) -> dict[str, str]:
+    return {"examples": examples.id} | ({"models": start.id} if start else {})
+
+
+def training_settings(config: Config) -> dict[str, Any]:
+    """What decides a trained model beside its inputs: the settings, and the contents of the files that they name."""
+    train = config.train
+    files = {"data": train.data, "preference": train.preference.data, "deepspeed": train.deepspeed.extra}
+    contents = {name: fingerprint_of(file) for name, file in files.items() if file is not None and file.is_file()}
+    settings = model_settings(config) | {"train": train.model_dump(mode="json"), "seed": config.seed}
+    return settings | ({"files": contents} if contents else {})
+
+
+def _start(config: Config) -> Version | None:
+    """The trained model that training goes on from; None for the base model.
+
+    Raises:
+        ModelError: it was trained from another base model than is configured.
+    """
+    if not config.train.start:
+        return None
+    version = find_model(config, config.train.start)
+    if version and version.manifest.settings["model"] != config.model.name:
+        raise ModelError(
+            f"train.start is {version.id}, which was trained from {version.manifest.settings['model']!r}, but "
+            f"model.name is {config.model.name!r}",
+            f"Set model.name to {version.manifest.settings['model']}, or train.start to another model",
+        )
+    return version
+
+
+def _check_unfinished(workspace: Workspace, key: str, config: Config) -> None:
+    """Whether there is a run to resume; one that has finished since will do.
+
+    Raises:
+        ArtifactError: there is none with these settings; it says how they differ from those of one that there is.
+    """
+    home = workspace.root / "models"
+    if (workspace.partial("models", key) / SPEC).exists() or (home / key / "manifest.json").exists():
+        return
+    others = sorted(home.glob(f".partial-*/{SPEC}"), key=lambda file: file.stat().st_mtime)
+    hint = ""
+    if others:
+        then, now = (json.loads(Spec.read(others[-1]).train.model_dump_json()), config.train.model_dump(mode="json"))
+        differ = ", ".join(f"train.{name}" for name in now if then[name] != now[name])
+        hint = f"; the last one that is unfinished has other {differ or 'examples, or another model or seed'}"
+    raise ArtifactError(
+        f"no unfinished training with these settings in {workspace.root}{hint}",
+        "Run `wellread train` without --resume to begin one",
     )
+
+
+def _fill_model(folder: Path, spec: Spec, start: Version | None, progress: Progress) -> Made:
     # A run that was killed after training, while its figures were taken, is not trained again.
     if not (folder / FIGURES).exists():
-        launch(folder, progress)
-    curve = read_progress(folder / PROGRESS)
+        launch(folder, Remaining(folder, progress))
     counts: dict[str, int] = json.loads((folder / FIGURES).read_text())
-    figures = {
-        "loss_first": curve[0]["loss"],
-        "loss_last": curve[-1]["loss"],
-        "tokens_per_second": round(sum(row["tokens"] for row in curve) / sum(row["seconds"] for row in curve), 2),
-        "training_seconds": round(sum(row["seconds"] for row in curve), 2),
-        **_holdout_loss(folder, examples, config, progress),
-    }
+    curve = read_progress(folder / PROGRESS)
+    figures = _curve_figures(curve) | _holdout_loss(folder, spec, start, progress)
+    if measured := [row["holdout_loss"] for row in read_measured(folder / PROGRESS)]:
+        figures["holdout_loss_best"] = round(min(measured), 6)
     shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
     return Made(counts={"steps": len(curve), **counts}, figures=figures)
 
 
-def _holdout_loss(folder: Path, examples: Version, config: Config, progress: Progress) -> dict[str, float]:
-    """Loss on a few held-out examples before and after; empty when there are none that fit."""
-    from train.evaluation.stage import held_out_rows
+def _spec(examples: Version, start: Version | None, config: Config) -> Spec:
+    weights = next((start.path / name for name in WEIGHTS if (start.path / name).is_dir()), None) if start else None
+    return Spec(
+        examples=(examples.path / EXAMPLES).resolve(),
+        model=config.model,
+        train=config.train,
+        start=weights.resolve() if weights else None,
+        seed=config.seed,
+    )
+
+
+def _curve_figures(curve: list[dict[str, Any]]) -> dict[str, float]:
+    losses = [row["loss"] for row in curve if math.isfinite(row["loss"])] or [math.nan]
+    seconds = sum(row["seconds"] for row in curve)
+    return {
+        "loss_first": losses[0],
+        "loss_last": losses[-1],
+        "tokens_per_second": round(sum(row["tokens"] for row in curve) / seconds, 2),
+        "training_seconds": round(seconds, 2),
+    }
+
+
+def _holdout_loss(folder: Path, spec: Spec, start: Version | None, progress: Progress) -> dict[str, float]:
+    """Loss of a few held-out answers before and after; empty, with the reason in the log, when none fit."""
     from train.model import load_model, load_trained
+    from train.rows import example_rows
 
     progress("held-out loss", 0, 2)
-    trained = load_trained(folder, config.model.device, config.model.dtype)
-    limit = min(config.train.max_tokens, trained.max_context)
-    held_out, _ = held_out_rows(examples, trained, limit, HOLDOUT_SAMPLE, config.model.spotlight)
-    if not held_out:
+    device, dtype = spec.model.device, spec.model.dtype
+    trained = load_trained(folder, device, dtype)
+    limit = min(spec.train.max_tokens, spec.model.max_context, trained.max_context)
+    most = spec.train.watch.eval_examples
+    try:
+        found = example_rows(spec.examples, trained, limit, spec.model.spotlight, split="holdout", most=most)
+    except ModelError as error:
+        log.warning("the held-out loss is left out: %s", error.problem)
         return {}
-    rows = [encoded for _, encoded in held_out]
+    rows = [row.encoded for row in found.rows]
     after = _loss(trained, rows)
     progress("held-out loss", 1, 2)
     model: Any = trained.model
-    if hasattr(model, "disable_adapter"):
+    if start:
+        before = _loss(load_trained(start.path, device, dtype), rows)
+    elif hasattr(model, "disable_adapter"):
         with model.disable_adapter():
             before = _loss(trained, rows)
     else:
-        before = _loss(load_model(config.model.name, config.model.device, config.model.dtype), rows)
+        before = _loss(load_model(spec.model.name, device, dtype), rows)
     progress("held-out loss", 2, 2)
     return {"holdout_loss_before": before, "holdout_loss_after": after}
 
@@ -103,12 +242,35 @@ def _loss(loaded: "LoadedModel", rows: "list[Encoded]") -> float:
     return round(answer_loss(loaded, rows, 2), 6)
 
 
-def _record(root: Path, version: Version) -> None:
+def _rows(folder: Path) -> list[Mapping[str, Any]]:
+    """What is followed in MLflow: steps, and measurements on the way."""
+    return [*read_progress(folder / PROGRESS), *read_measured(folder / PROGRESS)]
+
+
+def _telling(progress: Progress, folder: Path, measured: Measured) -> Progress:
+    """Progress that tells of each held-out loss once."""
+    told: set[int] = set()
+
+    def tell(what: str, done: int, total: int | None) -> None:
+        progress(what, done, total)
+        for row in read_measured(folder / PROGRESS):
+            if int(row["step"]) not in told:
+                told.add(int(row["step"]))
+                measured(int(row["step"]), float(row["holdout_loss"]))
+
+    return tell
+
+
+def _record(root: Path, version: Version, parent: str | None) -> None:
     # Imported here: six seconds that evaluating and promoting need not pay.
+    from train.plots import draw_curves
     from train.track import track_training
 
     try:
-        track_training(root, version, read_progress(version.path / PROGRESS))
+        curve, measured = read_progress(version.path / PROGRESS), read_measured(version.path / PROGRESS)
+        plot = version.path / "curves.png"
+        draw_curves(curve, measured, plot)
+        track_training(root, version, [*curve, *measured], [plot], parent)
     # The model is finished and usable whatever becomes of its record.
     except Exception as error:  # noqa: BLE001
         log.warning("the run was not recorded in MLflow: %s", error)

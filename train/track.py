@@ -1,14 +1,20 @@
-"""MLflow, on a SQLite file below the workspace's root: training runs, and the mirror of the model registry.
+"""MLflow, on a SQLite file below the workspace's root: training runs as they go, and what they ended with.
 
-In: a finished `models` version and its loss curve, or the registry's state. Out: rows in `<root>/mlflow.db`; look at
-them with `mlflow server --backend-store-uri sqlite:///<root>/mlflow.db`. Nothing is sent anywhere.
+In: what a run is about, its rows as they are written, its plots. Out: a run in `<root>/mlflow.db`; look at it with
+`mlflow server --backend-store-uri sqlite:///<root>/mlflow.db`. Nothing is sent anywhere.
 
-Known limit: a run is recorded when it is finished; while it trains, `progress.jsonl` is what there is to see.
+A run is found again by its model version, so that a training run that was killed goes on in the same MLflow run, and a
+finished one is never recorded twice. `train/follow.py` feeds it while training goes on.
+
+Known limits: use of CPU, memory and GPUs is that of the machine on which `wellread train` was typed, and of everything
+that runs on it; GPUs need the package nvidia-ml-py.
 """
 
 import json
 import logging
 import os
+import platform
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,103 +24,141 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("DO_NOT_TRACK", "true")
 
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, RunTag
+from mlflow.entities import Metric, Param, Run, RunTag
+from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
-from configs.artifacts import Version
+from configs.artifacts import Version, code_revision
 
-EXPERIMENT = MODEL = "wellread"
-VERSION_TAG = "wellread.model"
+EXPERIMENT = "wellread"
+VERSION_TAG, PARENT_TAG = "wellread.model", "mlflow.parentRunId"
 BATCH = 1000  # what one call may hold
+SAMPLE_S = 10.0  # between two looks at the machine's load
+Row = Mapping[str, Any]
 
 
 def open_client(root: Path) -> MlflowClient:
     """A client of `<root>/mlflow.db`, which is made when it is not there (four seconds)."""
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    address = f"sqlite:///{(root / 'mlflow.db').resolve()}"
-    return MlflowClient(tracking_uri=address, registry_uri=address)
+    return MlflowClient(tracking_uri=address(root), registry_uri=address(root))
 
 
-def track_training(root: Path, version: Version, curve: Sequence[Mapping[str, float]]) -> str:
-    """Record a training run: settings, figures, one point per step. Returns the run's id; a second call adds nothing.
+def address(root: Path) -> str:
+    """Where MLflow finds the database of a workspace."""
+    return f"sqlite:///{(root / 'mlflow.db').resolve()}"
+
+
+class TrainingRun:
+    """The MLflow run of one model version.
+
+    Args:
+        version: id that the model has or will have.
+        params: settings, as a tree.
+        tags: lineage and environment.
+        parent: id of the run that this one belongs to, such as a sweep's.
+    """
+
+    def __init__(
+        self, root: Path, version: str, params: Row, tags: Mapping[str, str], parent: str | None = None
+    ) -> None:
+        self.root, self.client = root, open_client(root)
+        found = find_run(self.client, root, version)
+        self.id = found.info.run_id if found else self._create(version, params, tags, parent)
+        self.finished = found is not None and found.info.status == "FINISHED"
+        # A run that goes on after a kill has its first steps already: last step by name of the value.
+        self.logged = {point.key: point.step for point in found.data._metric_objs} if found else {}
+
+    def log(self, rows: Sequence[Row]) -> None:
+        """Add the numbers of rows whose step is not there yet; a row has a `step`, and a `time` in unix seconds."""
+        points = [
+            Metric(name, float(value), int(row.get("time", time.time()) * 1000), int(row["step"]))
+            for row in rows
+            for name, value in row.items()
+            if name not in ("step", "of", "time") and isinstance(value, int | float)
+        ]
+        # Measurements on the way come later than the values of their step.
+        self._send([point for point in points if point.step > self.logged.get(point.key, 0)])
+        for point in points:
+            self.logged[point.key] = max(self.logged.get(point.key, 0), point.step)
+
+    def watch_machine(self) -> Any:
+        """Start to record the machine's load; call `finish` on what is returned."""
+        self.client.update_run(self.id, status="RUNNING")
+        monitor: Any = SystemMetricsMonitor(  # type: ignore[no-untyped-call]
+            self.id, sampling_interval=SAMPLE_S, resume_logging=bool(self.logged), tracking_uri=address(self.root)
+        )
+        monitor.start()
+        return monitor
+
+    def close(self, status: str, figures: Mapping[str, float] = {}, files: Sequence[Path] = ()) -> None:
+        """End the run as FINISHED, FAILED or KILLED, with its final figures and plots."""
+        now = int(time.time() * 1000)
+        self._send([Metric(f"final_{name}", float(value), now, 0) for name, value in figures.items()])
+        for file in files:
+            self.client.log_artifact(self.id, str(file))
+        self.client.set_terminated(self.id, status=status)
+        self.finished = status == "FINISHED"
+
+    def _send(self, points: Sequence[Metric]) -> None:
+        for at in range(0, len(points), BATCH):
+            self.client.log_batch(self.id, metrics=points[at : at + BATCH])
+
+    def _create(self, version: str, params: Row, tags: Mapping[str, str], parent: str | None) -> str:
+        family = {PARENT_TAG: parent} if parent else {}
+        run = self.client.create_run(experiment(self.client, self.root), run_name=version)
+        shown = [Param(name, value) for name, value in flat("", params).items()]
+        told = {VERSION_TAG: version, **tags, **family}
+        self.client.log_batch(run.info.run_id, params=shown, tags=[RunTag(*item) for item in told.items()])
+        return str(run.info.run_id)
+
+
+def track_training(
+    root: Path, version: Version, curve: Sequence[Row], files: Sequence[Path] = (), parent: str | None = None
+) -> str:
+    """Complete the record of a finished model version, and return its run's id; a second call adds nothing.
 
     Args:
         curve: rows with `step`, and values by name.
+        files: plots and the like, kept beside the run.
+        parent: id of the run that this one belongs to.
     """
-    client = open_client(root)
-    experiment = _experiment(client, root)
-    found = client.search_runs([experiment], f"tags.`{VERSION_TAG}` = '{version.id}'", max_results=1)
-    if found and found[0].info.status == "FINISHED":
-        return str(found[0].info.run_id)
     manifest = version.manifest
-    start = int(manifest.created.timestamp() * 1000)
-    run = client.create_run(experiment, start_time=start - int(manifest.seconds * 1000), run_name=version.id)
-    points = [
-        Metric(name, float(row[name]), start, int(row["step"]))
-        for row in curve
-        for name in ("loss", "learning_rate", "tokens", "seconds")
-    ]
-    points += [Metric(name, float(value), start, 0) for name, value in _finals(version).items()]
-    tags = {VERSION_TAG: version.id, "code_revision": manifest.code_revision, **_prefixed("input", manifest.inputs)}
-    tags |= _prefixed("package", manifest.packages)
-    for at in range(0, len(points), BATCH):
-        client.log_batch(run.info.run_id, metrics=points[at : at + BATCH])
-    params = [Param(name, value) for name, value in _flat("", manifest.settings).items()]
-    client.log_batch(run.info.run_id, params=params, tags=[RunTag(*item) for item in tags.items()])
-    client.set_terminated(run.info.run_id, end_time=start)
-    return str(run.info.run_id)
+    packages = {f"package.{name}": number for name, number in manifest.packages.items()}
+    run = TrainingRun(root, version.id, manifest.settings, about(manifest.inputs) | packages, parent)
+    if not run.finished:
+        run.log(curve)
+        run.close("FINISHED", {**manifest.figures, **manifest.counts}, files)
+    return run.id
 
 
-def mirror_registry(root: Path, versions: Sequence[Version], aliases: Mapping[str, str]) -> None:
-    """Make the MLflow registry say what the workspace says: the same versions, the same aliases."""
-    client = open_client(root)
-    if not client.search_registered_models(f"name = '{MODEL}'"):
-        client.create_registered_model(MODEL)
-    numbers = {
-        entry.tags[VERSION_TAG]: entry.version
-        for entry in client.search_model_versions(f"name = '{MODEL}'")
-        if VERSION_TAG in entry.tags
-    }
-    for version in versions:
-        if version.id not in numbers:
-            tags = {VERSION_TAG: version.id, **{name: f"{value:g}" for name, value in version.manifest.figures.items()}}
-            run = _run_of(client, root, version)
-            made = client.create_model_version(MODEL, source=str(version.path.resolve()), run_id=run, tags=tags)
-            numbers[version.id] = made.version
-    present = dict(client.get_registered_model(MODEL).aliases)
-    for alias in present.keys() - aliases.keys():
-        client.delete_registered_model_alias(MODEL, alias)
-    for alias, version_id in aliases.items():
-        if version_id in numbers and str(present.get(alias)) != str(numbers[version_id]):
-            client.set_registered_model_alias(MODEL, alias, numbers[version_id])
+def about(inputs: Mapping[str, str]) -> dict[str, str]:
+    """Tags that say what a run was made from: versions of its inputs, code, and environment."""
+    made_of = {f"input.{name}": version for name, version in inputs.items()}
+    machine = {"python": platform.python_version(), "system": platform.platform(terse=True)}
+    return {"code_revision": code_revision(), **made_of, **machine}
 
 
-def _run_of(client: MlflowClient, root: Path, version: Version) -> str | None:
-    query = f"tags.`{VERSION_TAG}` = '{version.id}'"
-    found = client.search_runs([_experiment(client, root)], query, max_results=1)
-    return str(found[0].info.run_id) if found else None
+def find_run(client: MlflowClient, root: Path, version: str) -> Run | None:
+    """The run of a model version; None where there is none."""
+    query = f"tags.`{VERSION_TAG}` = '{version}'"
+    found = client.search_runs([experiment(client, root)], query, max_results=1)
+    return found[0] if found else None
 
 
-def _experiment(client: MlflowClient, root: Path) -> str:
+def experiment(client: MlflowClient, root: Path) -> str:
+    """Id of the experiment that holds all runs of a workspace; makes it when it is not there."""
     found = client.get_experiment_by_name(EXPERIMENT)
     if found:
         return str(found.experiment_id)
     return str(client.create_experiment(EXPERIMENT, artifact_location=(root / "mlflow-artifacts").resolve().as_uri()))
 
 
-def _finals(version: Version) -> dict[str, float]:
-    return {f"final_{name}": value for name, value in (version.manifest.figures | version.manifest.counts).items()}
-
-
-def _prefixed(prefix: str, values: Mapping[str, str]) -> dict[str, str]:
-    return {f"{prefix}.{name}": value for name, value in values.items()}
-
-
-def _flat(prefix: str, tree: Mapping[str, Any]) -> dict[str, str]:
-    flat: dict[str, str] = {}
+def flat(prefix: str, tree: Row) -> dict[str, str]:
+    """A tree of settings as dotted names and texts."""
+    leaves: dict[str, str] = {}
     for name, value in tree.items():
         if isinstance(value, Mapping):
-            flat |= _flat(f"{prefix}{name}.", value)
+            leaves |= flat(f"{prefix}{name}.", value)
         else:
-            flat[f"{prefix}{name}"] = value if isinstance(value, str) else json.dumps(value)
-    return flat
+            leaves[f"{prefix}{name}"] = value if isinstance(value, str) else json.dumps(value)
+    return leaves

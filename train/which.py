@@ -3,7 +3,7 @@
 from configs.artifacts import Version, Workspace
 from configs.errors import ArtifactError
 from configs.schema import Config
-from train.registry import ALIASES, CHAMPION, Registry
+from train.registry import ALIASES, CHALLENGER, CHAMPION, Registry
 
 BASE, LATEST, REFERENCE = "base", "latest", "reference"
 
@@ -21,12 +21,25 @@ def find_model(config: Config, which: str) -> Version | None:
     if which in ALIASES:
         found = Registry(config.root).resolve(which)
         if found is None:
-            raise ArtifactError(f"no model is {which} yet", "Run `wellread promote`")
+            command = "wellread models challenger MODEL" if which == CHALLENGER else "wellread promote"
+            raise ArtifactError(f"no model is {which} yet", f"Run `{command}`")
         return found.version
     try:
         return workspace.version("models", which)
     except ArtifactError:
         raise ArtifactError(
             f"there is no model {which!r} in {config.root}",
-            "See `wellread models`, or give latest, base, reference, champion or previous",
+            "See `wellread models`, or give latest, base, reference, champion, challenger or previous",
         ) from None
+
+
+def find_trained(config: Config, which: str) -> Version:
+    """As `find_model`, where the base model will not do.
+
+    Raises:
+        ArtifactError: there is no such model, or it is the base model.
+    """
+    found = find_model(config, which)
+    if found is None:
+        raise ArtifactError("the base model is not a trained one", "Name a trained one: `wellread models`")
+    return found

@@ -17,6 +17,8 @@ MIN_ANSWER_WORDS, MAX_ANSWER_WORDS = 6, 60
 HELD_WORDS, HELD_PAIRS = 0.9, 0.7
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z0-9\"'(`])")
+# Also the end of a line that ends a sentence, such as an item of a list.
+_NUMBERED_END = re.compile(rf"{_SENTENCE_END.pattern}|(?<=[.!?])[^\S\n]*(?=\n)")
 _ABBREVIATION = re.compile(r"\b(?:e\.g|i\.e|etc|cf|vs|Fig|No|Dr|Mr|Ms)\.$")
 _LIST_OR_TABLE = re.compile(r"^\s*(?:[-*+|>•]|\d{1,3}[.)])\s", re.MULTILINE)
 _MARKER = re.compile(r"\s*\[\d{1,2}\]")
@@ -81,6 +83,24 @@ def opening_sentences(text: str) -> str:
         taken.append(sentence)
         words += length
     return " ".join(taken) if MIN_ANSWER_WORDS <= words <= MAX_ANSWER_WORDS else ""
+
+
+def numbered(text: str, number: int) -> str:
+    """The text with `[number]` after each sentence, and at the end of each paragraph; its lines stay as they are.
+
+    So a passage shows what an answer from it has to look like: who quotes a sentence quotes its citation with it.
+    """
+    marker = f" [{number}]"
+
+    def ended(found: re.Match[str]) -> str:
+        # An abbreviation is a few letters long, and what stands before it need not be read.
+        said = found.string[max(0, found.start() - 8) : found.start()]
+        return ("" if _ABBREVIATION.search(said) else marker) + found.group()
+
+    paragraphs = (_NUMBERED_END.sub(ended, part.rstrip()) for part in text.strip().split("\n\n"))
+    # Behind the last bar of a table the number would be a cell.
+    ends = ((part, "\n" if part.endswith("|") else " ") for part in paragraphs)
+    return "\n\n".join(f"{part}{gap}[{number}]" if part else "" for part, gap in ends)
 
 
 def sentences(text: str) -> list[str]:

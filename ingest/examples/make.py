@@ -2,9 +2,9 @@
 
 In: the passages, the index, and what a teacher wrote (if one was asked). Out: the examples.
 
-The answer is text of one passage, followed by that passage's number; the other passages shown are those that the index
-finds nearest, which is what the model will have to tell apart. Some examples leave the right passage out, and their
-answer says that the documents do not answer.
+The answer is text of one passage, each sentence followed by that passage's number; the other passages shown are those
+that the index finds nearest, which is what the model will have to tell apart. Some examples leave the right passage
+out, and their answer says that the documents do not answer.
 
 The split is by groups of documents, and distractors come from the same half. Everything is decided by hashes of ids
 and the seed: the same chunks and settings give the same examples in the same order.
@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from configs.errors import ArtifactError
-from ingest.examples.answers import ABSTENTION
+from ingest.examples.answers import ABSTENTION, numbered
 from ingest.examples.candidates import Candidate, find_candidates, rank
 from ingest.examples.distractors import Distractors
 from ingest.examples.split import Split, split_documents
@@ -144,7 +144,7 @@ class _Writer:
         match plan.kind:
             case None:
                 shown = self._distractors.around(candidate, near)
-                answer = f"{candidate.answer} [{shown.index(chunk) + 1}]"
+                answer = numbered(candidate.answer, shown.index(chunk) + 1)
                 return replace(row, passages=tuple(shown), answer=answer, answerable=True)
             case "absent":
                 # It was made from no document; those shown say which half it belongs to.

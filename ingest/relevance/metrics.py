@@ -112,13 +112,20 @@ def ranked(documents: Mapping[str, float]) -> list[str]:
 
 
 def paired_difference(
-    base: Floats, new: Floats, *, resamples: int = 10_000, confidence: float = 0.95, seed: int = 0
+    base: Floats,
+    new: Floats,
+    *,
+    weights: Floats | None = None,
+    resamples: int = 10_000,
+    confidence: float = 0.95,
+    seed: int = 0,
 ) -> Difference:
     """`new - base`, with a percentile interval from resampled queries (paired bootstrap, Efron and Tibshirani 1993;
     for retrieval Sakai 2006).
 
     Args:
         base, new: one value a query, in the same order, [queries].
+        weights: how much each counts in the mean, above 0, [queries]; None: all the same.
         resamples: how many times as many queries are drawn with replacement.
 
     Raises:
@@ -127,17 +134,20 @@ def paired_difference(
     if base.shape != new.shape or base.ndim != 1 or not len(base):
         raise ValueError(f"values of {base.shape} and {new.shape} queries cannot be paired")
     apart = np.asarray(new, np.float64) - base
+    weigh = np.ones(len(apart)) if weights is None else np.asarray(weights, np.float64)
     random = np.random.default_rng(seed)
     even = np.full(len(apart), 1 / len(apart))
     at_once = max(1, 4_000_000 // len(apart))
     means = np.concatenate(
         [
-            random.multinomial(len(apart), even, size=min(at_once, resamples - start)) @ apart / len(apart)
+            (drawn @ (apart * weigh)) / (drawn @ weigh)
             for start in range(0, resamples, at_once)
+            for drawn in [random.multinomial(len(apart), even, size=min(at_once, resamples - start))]
         ]
     )
     low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Difference(float(apart.mean()), float(low), float(high), int((apart > 0).sum()), int((apart < 0).sum()))
+    mean = np.average(apart, weights=weights)
+    return Difference(float(mean), float(low), float(high), int((apart > 0).sum()), int((apart < 0).sum()))
 
 
 def _ndcg(judged: _Judged, k: int | None) -> Floats:

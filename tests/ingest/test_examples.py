@@ -6,7 +6,7 @@ import pytest
 
 from configs.errors import ArtifactError
 from ingest.chunk import chunk_document
-from ingest.examples import ABSTENTION, make_examples, opening_sentences, sentences
+from ingest.examples import ABSTENTION, make_examples, numbered, opening_sentences, sentences
 from ingest.examples.answers import content_words, holds
 from ingest.examples.candidates import Candidate, choose
 from ingest.examples.unanswerable import EVERYDAY, absent_questions
@@ -64,7 +64,8 @@ def examples(chunks, index):
 
 def test_answers_quote_the_passage_that_they_cite(examples):
     for example in (example for example in examples if example.answerable):
-        text, _, marker = example.answer.rpartition(" ")
+        marker = example.answer.rpartition(" ")[2]
+        text = example.answer.replace(f" {marker}", "")
         cited = example.passages[int(marker.strip("[]")) - 1]
         assert cited.doc_id == example.doc_id
         assert text in " ".join(cited.text.split())
@@ -240,3 +241,21 @@ def test_definitions_are_a_third_at_most_unless_headings_are_few(chunks, heading
 def test_a_question_that_two_passages_answer_is_asked_once(chunks):
     twice = [Candidate(chunks[n], question, "Yes.", "heading", 0.5) for n, question in enumerate(("A?", "a?"))]
     assert len(choose(twice, [], 10)) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("One is here. Two, e.g. this, is not.", "One is here. [2] Two, e.g. this, is not. [2]"),
+        ("Call f(x) first", "Call f(x) first [2]"),
+        ("First:\n- one item.\n- another", "First:\n- one item. [2]\n- another [2]"),
+        (
+            "Before it.\n\n    x = a.b\n    y = 1\n\nAfter it.",
+            "Before it. [2]\n\n    x = a.b\n    y = 1 [2]\n\nAfter it. [2]",
+        ),
+        ("| a | b |\n|---|---|\n| 1 | 2 |", "| a | b |\n|---|---|\n| 1 | 2 |\n[2]"),
+        ("", ""),
+    ],
+)
+def test_each_sentence_of_a_passage_carries_its_number(text: str, shown: str) -> None:
+    assert numbered(text, 2) == shown

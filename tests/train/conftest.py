@@ -95,7 +95,9 @@ def make_run_in(tiny: Path, examples: Path):
     def make(parent: Path, name: str = "run", model: str | None = None, **train: object) -> Path:
         folder = parent / name
         folder.mkdir()
+        # In float32, so that the same losses come out on every machine.
         defaults = {"max_steps": 12, "batch_size": 4, "learning_rate": 1e-2, "save_steps": 3, "max_tokens": 1024}
+        defaults |= {"precision": "float32"}
         settings = TrainSettings.model_validate({**defaults, **train})
         model_settings = ModelSettings(name=model or str(tiny), device="cpu")
         Spec(examples=examples, model=model_settings, train=settings, seed=3).write(folder)

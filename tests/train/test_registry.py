@@ -64,6 +64,37 @@ def test_promote_and_roll_back(tmp_path: Path) -> None:
     assert [row["action"] for row in rows] == ["promote", "promote", "rollback"]
 
 
+def test_a_challenger_is_tried_beside_the_champion_until_it_is_promoted(tmp_path: Path) -> None:
+    registry = Registry(tmp_path, no_mirror)
+    first, second = make_model(tmp_path, 1), make_model(tmp_path, 2)
+    registry.promote(first.id)
+    assert registry.challenge(second.id, "fewer steps").aliases == ("challenger",)
+    assert registry.get(second.id).note == "fewer steps"
+    with pytest.raises(ArtifactError, match=f"{first.id} is the champion"):
+        registry.challenge(first.id)
+    assert registry.aliases() == {"champion": first.id, "challenger": second.id}
+    assert registry.promote(second.id, "answers better").aliases == ("champion",)
+    assert registry.aliases() == {"champion": second.id, "previous": first.id}
+    assert [model.note for model in registry.list()] == ["", "answers better"]
+
+
+def test_tags_are_kept_beside_the_versions_and_a_damaged_file_is_named(tmp_path: Path) -> None:
+    registry = Registry(tmp_path, no_mirror)
+    model = make_model(tmp_path, 1)
+    assert registry.tag(model.id, {"owner": "docs", "stage": "test"}).tags == {"owner": "docs", "stage": "test"}
+    assert registry.tag(model.id, {"stage": ""}).tags == {"owner": "docs"}
+    with pytest.raises(ArtifactError, match="'a/b' cannot be the name of a tag"):
+        registry.tag(model.id, {"a/b": "c"})
+    # A line that a crash cut off takes none of the others with it.
+    registry.promote(model.id, "kept")
+    with (tmp_path / "promotions.jsonl").open("a") as log:
+        log.write('{"at": "20')
+    assert registry.get(model.id).note == "kept"
+    (tmp_path / "tags.json").write_text("[1")
+    with pytest.raises(ArtifactError, match=r"tags\.json is damaged"):
+        registry.list()
+
+
 def test_names_that_stand_for_nothing(tmp_path: Path) -> None:
     registry = Registry(tmp_path, no_mirror)
     with pytest.raises(ArtifactError, match="no previous model"):
@@ -115,6 +146,15 @@ def test_mlflow_holds_the_run_and_mirrors_the_names(tmp_path: Path) -> None:
     registry.promote(first.id)
     registry.promote(second.id)
     registry.rollback()
+    registry.challenge(second.id, "tried beside the first")
+    registry.tag(second.id, {"owner": "docs", "stage": "test"})
+    registry.tag(second.id, {"stage": ""})
+    mirrored = client.get_model_version_by_alias("wellread", "challenger")
+    assert mirrored.description == "tried beside the first"
+    assert {name: value for name, value in mirrored.tags.items() if name.startswith("tag.")} == {"tag.owner": "docs"}
+    registry.promote(second.id)
+    registry.rollback()
+    assert set(client.get_registered_model("wellread").aliases) == {"champion", "previous"}
     assert client.get_model_version_by_alias("wellread", "champion").tags["wellread.model"] == first.id
     assert client.get_model_version_by_alias("wellread", "champion").run_id == run
     assert client.get_model_version_by_alias("wellread", "previous").tags["wellread.model"] == second.id

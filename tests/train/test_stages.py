@@ -46,6 +46,7 @@ def test_train_evaluate_promote(tmp_path: Path, tiny: Path, examples: Path) -> N
     assert model.manifest.counts["trainable_parameters"] > 10_000
     assert not (model.path / "checkpoints").exists()
     assert load_trained(model.path, "cpu").max_context == 2048
+    assert (model.path / "curves.png").exists()
     assert run_train(config, lambda *_: None).reused
     before, after = run_eval(config, "base", lambda *_: None), run_eval(config, "latest", lambda *_: None)
     # While there is no champion, the gate's reference is the base model.
@@ -57,6 +58,9 @@ def test_train_evaluate_promote(tmp_path: Path, tiny: Path, examples: Path) -> N
     assert run_promote(config).id == model.id
     assert run_eval(config, "champion", lambda *_: None).reused
     assert run_eval(config, "reference", lambda *_: None).id == after.id
+    further = run_train(make_config(tmp_path, str(tiny), method="full", start="champion", max_steps=1), lambda *_: None)
+    assert further.manifest.inputs["models"] == model.id
+    assert further.manifest.figures["holdout_loss_before"] == pytest.approx(figures["holdout_loss_after"], abs=1e-4)
 
 
 def test_names_without_a_model_say_what_to_run(tmp_path: Path) -> None:

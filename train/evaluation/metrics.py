@@ -1,8 +1,10 @@
 """The figures that answers are judged by, as `evaluate` metrics that need no download.
 
-In: predictions (text) and references (the example's answer, and whether it is answerable). Out: figures in [0, 1].
-Known limit: token F1 rewards the reference's own words; a right answer in other words scores low. Compare models by
-it, on the same examples; do not read it as the share of right answers.
+In: predictions (text) and references (the example's answer, and whether it is answerable). Out: figures in [0, 1]; for
+each row (`values`), and as means over the rows that a figure is about (`score`).
+
+Known limit: F1, ROUGE-L and exact match reward the reference's own words; a right answer in other words scores low.
+Compare models by them, on the same examples; do not read them as the share of right answers.
 """
 
 import re
@@ -10,10 +12,12 @@ import string
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import evaluate
 from datasets import Features, Value
+from rouge_score.rouge_scorer import RougeScorer  # type: ignore[import-untyped]
 
 from ingest.examples import ABSTENTION
 
@@ -50,10 +54,33 @@ def citation_precision(prediction: str, reference: str) -> float:
     return sum(number in right for number in numbers) / len(numbers) if numbers else 0.0
 
 
+def citation_recall(prediction: str, reference: str) -> float | None:
+    """Share of the reference's citations that the prediction has too; None when the reference cites nothing."""
+    wanted = set(cited(reference))
+    return len(wanted & set(cited(prediction))) / len(wanted) if wanted else None
+
+
+def exact_match(prediction: str, reference: str) -> float:
+    """1 if both say the same words, as `token_f1` reads them, in the same order; else 0."""
+    return float(_words(prediction) == _words(reference))
+
+
+def rouge_l(prediction: str, reference: str) -> float:
+    """ROUGE-L F-measure (Lin 2004), with Porter stemming, in [0, 1]; citation markers do not count."""
+    found = _rouge().score(_CITATION.sub(" ", reference), _CITATION.sub(" ", prediction))
+    return float(found["rougeL"].fmeasure)
+
+
 class _AnswerMetric(evaluate.Metric):  # type: ignore[misc]
     """One row: a predicted answer, the reference answer, and whether the passages hold an answer at all."""
 
+    figure = ""
     summary = ""
+
+    @staticmethod
+    def row(prediction: str, reference: str, answerable: bool) -> float | None:
+        """The row's value; None where the figure is not about this row."""
+        raise NotImplementedError
 
     def _info(self) -> evaluate.MetricInfo:
         columns = {"predictions": Value("string"), "references": Value("string"), "answerable": Value("bool")}
@@ -61,38 +88,95 @@ class _AnswerMetric(evaluate.Metric):  # type: ignore[misc]
             description=self.summary, citation="", inputs_description="", features=Features(columns)
         )
 
+    def _compute(self, predictions: list[str], references: list[str], answerable: list[bool]) -> dict[str, float]:
+        rows = zip(predictions, references, answerable, strict=True)
+        return {self.figure: _mean([value for row in rows if (value := self.row(*row)) is not None])}
+
 
 class AnswerF1(_AnswerMetric):
     """Mean `token_f1` over the answerable rows."""
 
+    figure = "answer_f1"
     summary = "Mean token F1 over answerable questions."
 
-    def _compute(self, predictions: list[str], references: list[str], answerable: list[bool]) -> dict[str, float]:
-        rows = zip(predictions, references, answerable, strict=True)
-        return {"answer_f1": _mean([token_f1(ours, theirs) for ours, theirs, yes in rows if yes])}
+    @staticmethod
+    def row(prediction: str, reference: str, answerable: bool) -> float | None:
+        return token_f1(prediction, reference) if answerable else None
 
 
-class AbstentionAccuracy(_AnswerMetric):
-    """Share of rows where the model abstains exactly when it should."""
+class RougeL(_AnswerMetric):
+    """Mean `rouge_l` over the answerable rows."""
 
-    summary = "Share of questions that are declined, word for word, exactly when the passages hold no answer."
+    figure = "rouge_l"
+    summary = "Mean ROUGE-L F-measure over answerable questions."
 
-    def _compute(self, predictions: list[str], references: list[str], answerable: list[bool]) -> dict[str, float]:  # noqa: ARG002  # evaluate passes every column
-        rows = zip(predictions, answerable, strict=True)
-        return {"abstention_accuracy": _mean([float(abstains(ours) != yes) for ours, yes in rows])}
+    @staticmethod
+    def row(prediction: str, reference: str, answerable: bool) -> float | None:
+        return rouge_l(prediction, reference) if answerable else None
+
+
+class ExactMatch(_AnswerMetric):
+    """Mean `exact_match` over the answerable rows."""
+
+    figure = "exact_match"
+    summary = "Share of answerable questions that are answered in the reference's words."
+
+    @staticmethod
+    def row(prediction: str, reference: str, answerable: bool) -> float | None:
+        return exact_match(prediction, reference) if answerable else None
 
 
 class CitationPrecision(_AnswerMetric):
     """Mean `citation_precision` over the answerable rows."""
 
+    figure = "citation_precision"
     summary = "Mean share of citations that name the passage which holds the answer."
 
-    def _compute(self, predictions: list[str], references: list[str], answerable: list[bool]) -> dict[str, float]:
-        rows = zip(predictions, references, answerable, strict=True)
-        return {"citation_precision": _mean([citation_precision(ours, theirs) for ours, theirs, yes in rows if yes])}
+    @staticmethod
+    def row(prediction: str, reference: str, answerable: bool) -> float | None:
+        return citation_precision(prediction, reference) if answerable else None
 
 
-METRICS = (AnswerF1, AbstentionAccuracy, CitationPrecision)
+class CitationRecall(_AnswerMetric):
+    """Mean `citation_recall` over the answerable rows whose reference cites something."""
+
+    figure = "citation_recall"
+    summary = "Mean share of the reference's citations that are given."
+
+    @staticmethod
+    def row(prediction: str, reference: str, answerable: bool) -> float | None:
+        return citation_recall(prediction, reference) if answerable else None
+
+
+class AbstentionAccuracy(_AnswerMetric):
+    """Share of the unanswerable rows that are declined."""
+
+    figure = "abstention_accuracy"
+    summary = "Share of unanswerable questions that are declined, word for word."
+
+    @staticmethod
+    def row(prediction: str, reference: str, answerable: bool) -> float | None:  # noqa: ARG004  one shape for all
+        return None if answerable else float(abstains(prediction))
+
+
+class OverAbstention(_AnswerMetric):
+    """Share of the answerable rows that are declined all the same."""
+
+    figure = "over_abstention"
+    summary = "Share of answerable questions that are declined, word for word."
+
+    @staticmethod
+    def row(prediction: str, reference: str, answerable: bool) -> float | None:  # noqa: ARG004  one shape for all
+        return float(abstains(prediction)) if answerable else None
+
+
+METRICS = (AnswerF1, RougeL, ExactMatch, CitationPrecision, CitationRecall, AbstentionAccuracy, OverAbstention)
+
+
+def values(prediction: str, reference: str, answerable: bool) -> dict[str, float]:
+    """The figures of one row; those that are not about such a row are left out."""
+    found = {metric.figure: metric.row(prediction, reference, answerable) for metric in METRICS}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def score(predictions: Sequence[str], references: Sequence[str], answerable: Sequence[bool]) -> dict[str, float]:
@@ -100,9 +184,9 @@ def score(predictions: Sequence[str], references: Sequence[str], answerable: Seq
     columns = {"predictions": list(predictions), "references": list(references), "answerable": list(answerable)}
     figures: dict[str, float] = {}
     # evaluate makes its cache folder even when it keeps everything in memory.
-    with tempfile.TemporaryDirectory() as cache:
+    with tempfile.TemporaryDirectory() as folder:
         for metric in METRICS:
-            found: dict[str, Any] = metric(keep_in_memory=True, cache_dir=cache).compute(**columns)
+            found: dict[str, Any] = metric(keep_in_memory=True, cache_dir=folder).compute(**columns)
             figures |= found
     return {name: round(value, 6) for name, value in figures.items() if value == value}
 
@@ -112,5 +196,10 @@ def _words(text: str) -> list[str]:
     return _ARTICLES.sub(" ", plain).split()
 
 
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values) if values else float("nan")
+@cache
+def _rouge() -> RougeScorer:
+    return RougeScorer(["rougeL"], use_stemmer=True)
+
+
+def _mean(rows: Sequence[float]) -> float:
+    return sum(rows) / len(rows) if rows else float("nan")
