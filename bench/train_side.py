@@ -77,6 +77,7 @@ class Stopwatch(TrainerCallback):
         measured = {"steps": self.steps, "losses": self.losses, "peak_mb": _peak_mb(), **self.about}
         if torch.cuda.is_initialized():
             measured["peak_gpu_mb"] = round(torch.cuda.max_memory_reserved() / 2**20)
+            measured["device"] = torch.cuda.get_device_name()
         self.out.write_text(json.dumps(measured) + "\n", encoding="utf-8")
 
 

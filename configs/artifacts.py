@@ -118,6 +118,7 @@ class Workspace:
         *,
         inputs: Mapping[str, str],
         settings: Mapping[str, Any],
+        recorded: Mapping[str, Any] | None = None,
         logic: int = 1,
         resumable: bool = False,
         snapshot: bool = False,
@@ -130,6 +131,7 @@ class Workspace:
             make: fills the folder it is given. If `resumable`, the folder may hold what a killed run left.
             inputs: input name -> version id.
             settings: everything else that the output depends on, as JSON values.
+            recorded: what the manifest gives as the settings, where that is more than what the output depends on.
             logic: raise it when the stage's code gives other output for the same input.
             resumable: keep the partial folder when `make` fails or is killed.
             snapshot: `make` reads something outside, and runs every time.
@@ -173,7 +175,7 @@ class Workspace:
                 created=datetime.now(UTC),
                 seconds=round(time.monotonic() - started, 3),
                 inputs=dict(inputs),
-                settings=dict(settings),
+                settings=dict(settings if recorded is None else recorded),
                 counts=dict(made.counts),
                 figures=dict(made.figures),
                 code_revision=code_revision(),

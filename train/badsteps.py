@@ -61,6 +61,10 @@ class Watched:
     bad: Row | None = None
     stopping: str = ""
 
+    def recall(self, rows: Sequence[Row]) -> None:
+        """The run goes on: `rows` of `progress.jsonl` are the steps that were made."""
+        self.recent.extend(row["loss"] for row in rows if "bad" not in row and math.isfinite(row["loss"]))
+
     def begin(self) -> None:
         """A new step begins."""
         self.passes, self.spiked, self.bad = [], "", None

@@ -51,6 +51,7 @@ class Heartbeat(threading.Thread):
         self.interval_s = max(TICK_S, min(limit_s or 300.0, 300.0) / LOOKS_PER_LIMIT)
         self.trainer_thread = threading.get_ident()
         self.step, self.phase, self.moves, self.beats = 0, PHASES[0], 0, 0
+        self.first = 0  # step that this process began with, past 1 where a run goes on
         self.moved_at = time.monotonic()
 
     def at(self, phase: str, step: int | None = None) -> None:
@@ -58,7 +59,7 @@ class Heartbeat(threading.Thread):
         self.phase = phase
         self.moves += 1
         if step is not None and step != self.step:
-            self.step, self.moves = step, 0
+            self.step, self.moves, self.first = step, 0, self.first or step
         self.moved_at = time.monotonic()
 
     def run(self) -> None:
@@ -81,6 +82,7 @@ class Heartbeat(threading.Thread):
         beat = {
             "rank": self.rank,
             "step": self.step,
+            "first": self.first,
             "phase": self.phase,
             "moves": self.moves,
             "where": place(frame),
@@ -96,7 +98,6 @@ class Heartbeat(threading.Thread):
     def _obey(self) -> None:
         if (self.folder / ABORT).exists():
             os._exit(ABORTED)
-        # Again and again: what was asked before the first step is forgotten there.
         if not stopping.asked() and (self.folder / STOP).exists():
             stopping.ask("SIGTERM")
 

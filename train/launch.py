@@ -47,6 +47,8 @@ GRACE_S = 5.0  # between asking a launcher to end its processes and killing all 
 AGAIN_S = 5.0
 POLL_S = 0.2
 ASKED = (signal.SIGTERM, signal.SIGHUP)
+# The rows of a step stay as many, so that the run goes on.
+LESS = "Halve train.batch_size and double train.accumulate, and run it again; it continues from its last checkpoint"
 _KILLED = re.compile(
     r"Signal 9 \(SIGKILL\)|exited on signal 9|return code = -9|SIGKILL by kernel|^Exit code: 137", re.MULTILINE
 )
@@ -244,29 +246,35 @@ class _Start:
         """Why the last start failed."""
         if said := _said(self.folder):
             return ModelError(said["problem"], said["remedy"])
+        return self._of_log(code)
+
+    def _of_log(self, code: int) -> ModelError:
         with self.log_file.open("rb") as log_file:
             log_file.seek(self.log_from)
             text = log_file.read().decode(errors="replace")
         if code in (-signal.SIGKILL, 128 + signal.SIGKILL) or _KILLED.search(text):
             return ModelError(
-                f"a training process was killed by the system, most likely for memory (log: {self.log_file})",
-                "Lower train.batch_size or train.max_tokens and run it again; it continues from its last checkpoint",
+                f"a training process was killed by the system, most likely for memory (log: {self.log_file})", LESS
             )
-        return ModelError(f"training ended with code {code}: {last_error(text)} (log: {self.log_file})", "See the log")
+        said = last_error(text)
+        remedy = LESS if "out of memory" in said.lower() else "See the log"
+        return ModelError(f"training ended with code {code}: {said} (log: {self.log_file})", remedy)
 
 
 class NewLines:
     """Reads a JSONL file that grows, or is now and then replaced by a shorter one, without reading anything twice."""
 
     def __init__(self, file: Path) -> None:
-        self.file, self.offset = file, 0
+        self.file, self.offset, self.number = file, 0, 0
 
     def read(self) -> list[dict[str, Any]]:
         """The lines that were finished since the last call."""
         try:
             with self.file.open("rb") as lines:
-                if lines.seek(0, os.SEEK_END) < self.offset:
-                    self.offset = 0
+                now = os.fstat(lines.fileno())
+                # A file that has taken its place may have grown past it since the last look.
+                if now.st_ino != self.number or now.st_size < self.offset:
+                    self.offset, self.number = 0, now.st_ino
                 lines.seek(self.offset)
                 whole = lines.read().rpartition(b"\n")[0]
         except FileNotFoundError:

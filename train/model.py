@@ -113,7 +113,7 @@ def load_outline(name: str) -> LoadedModel:
         try:
             config = AutoConfig.from_pretrained(source, **_access(source))
             with torch.device("meta"):
-                model = AutoModelForCausalLM.from_config(config)
+                model = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
         except LOAD_ERRORS as error:
             raise _unreadable(name, error) from None
         # Ids at which generation stops are often listed there and nowhere else; a model may have none.

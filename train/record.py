@@ -22,7 +22,7 @@ from train import stopping
 from train.badsteps import forget_skipped
 from train.horovod import optimizer_problem
 from train.saving import about_processes, delete_old, mark_complete
-from train.spec import ORDER, PROGRESS, SAMPLES, Spec, forget_after
+from train.spec import ERROR, ORDER, PROGRESS, SAMPLES, Spec, forget_after, read_progress
 from train.zero import uses_deepspeed
 
 log = logging.getLogger(__name__)
@@ -54,6 +54,14 @@ class Recorder(TrainerCallback):
                 forget_after(state.global_step, file)
             forget_skipped(self.folder, state.global_step)
         self.trainer.agree(False)
+        if state.is_world_process_zero:
+            # Of an earlier start, by torchrun for example: it is not why this one will have ended.
+            (self.folder / ERROR).unlink(missing_ok=True)
+        if self.trainer.watched:
+            self.trainer.watched.recall(read_progress(self.folder / PROGRESS))
+        if self._no_better(state):
+            # It was killed between its last step, which came early, and its end.
+            control.should_training_stop = True
         stopping.listen()
         self.clock = time.monotonic()
 
@@ -98,11 +106,15 @@ class Recorder(TrainerCallback):
             # The trainer keeps as the best what is also saved.
             control.should_save = True
             return
-        since = [row for row in state.log_history if "eval_loss" in row and row["step"] > (state.best_global_step or 0)]
-        patience = self.spec.train.watch.patience
-        if patience and len(since) >= patience and not control.should_training_stop:
-            log.info("the held-out loss has not improved for %d measurements; training stops", len(since))
+        if self._no_better(state) and not control.should_training_stop:
+            log.info("the held-out loss has not improved since step %d; training stops", state.best_global_step or 0)
             control.should_save = control.should_training_stop = True
+
+    def _no_better(self, state: Any) -> bool:
+        """Whether `train.watch.patience` is at its end."""
+        patience, best = self.spec.train.watch.patience, state.best_global_step or 0
+        since = [row for row in state.log_history if "eval_loss" in row and row["step"] > best]
+        return self.trainer.args.metric_for_best_model is not None and 0 < patience <= len(since)
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002  # the trainer dictates the signature
         # Each process writes its own random state (and, under ZeRO, its own shard); this waits for all of them.

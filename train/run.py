@@ -17,6 +17,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
+import psutil
+
 from configs.artifacts import write_text_atomic
 from configs.errors import ModelError, WellreadError
 from configs.training import TrainSettings
@@ -92,11 +94,19 @@ def stop_with_owner() -> None:
 
 def _watch(owner: int) -> None:
     while True:
-        try:
-            os.kill(owner, 0)
-        except ProcessLookupError:
+        if _gone(owner):
             os._exit(1)
         time.sleep(2)
+
+
+def _gone(process: int) -> bool:
+    try:
+        # Killed, it stays a zombie for as long as nobody asks how it ended, as in many containers.
+        return psutil.Process(process).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+    except psutil.Error:
+        return False
 
 
 def leave(code: int) -> NoReturn:

@@ -93,6 +93,6 @@ def read_lines(file: Path) -> list[dict[str, Any]]:
 
 def forget_after(step: int, file: Path) -> None:
     """Take the lines behind a step out of a JSONL file: that part of the run is about to be done again."""
-    rows = read_lines(file)
-    if rows:
-        write_text_atomic(file, "".join(json.dumps(row) + "\n" for row in rows if row["step"] <= step))
+    # Also where it holds no finished line: what is added next would go on in the unfinished one.
+    if file.exists():
+        write_text_atomic(file, "".join(json.dumps(row) + "\n" for row in read_lines(file) if row["step"] <= step))

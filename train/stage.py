@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from configs.artifacts import Made, Version, Workspace, fingerprint_of, key_of
+from configs.artifacts import Made, Version, Workspace, key_of
 from configs.errors import ArtifactError, ModelError
 from configs.schema import Config
 from train.follow import followed
@@ -20,7 +20,7 @@ from train.launchers import CLUSTERS
 from train.preflight.check import checked
 from train.preflight.remaining import Remaining
 from train.registry import Registry
-from train.settings import model_settings
+from train.settings import deciding, training_settings
 from train.spec import CHECKPOINTS, FIGURES, PROGRESS, SPEC, Spec, read_measured, read_progress
 from train.which import find_model
 
@@ -71,7 +71,7 @@ def make_model(
     workspace = Workspace(config.root)
     examples = workspace.current("examples")
     start = _start(config)
-    inputs, settings = _inputs(examples, start), training_settings(config)
+    inputs, settings, recorded = _inputs(examples, start), deciding(config), training_settings(config)
     if resume:
         _check_unfinished(workspace, key_of("models", inputs, settings), config)
 
@@ -86,11 +86,13 @@ def make_model(
             # Not followed from here; it is recorded when the job is over and this is run again.
             _by_the_cluster(folder, progress)
         with followed(
-            config.root, folder.name.removeprefix(".partial-"), settings, inputs, lambda: _rows(folder), parent
+            config.root, folder.name.removeprefix(".partial-"), recorded, inputs, lambda: _rows(folder), parent
         ):
             return _fill_model(folder, spec, start, _telling(progress, folder, measured) if measured else progress)
 
-    version = workspace.build("models", make, inputs=inputs, settings=settings, resumable=True, publish=False)
+    version = workspace.build(
+        "models", make, inputs=inputs, settings=settings, recorded=recorded, resumable=True, publish=False
+    )
     progress("record", 0, None)
     _record(config.root, version, parent)
     return version
@@ -115,21 +117,12 @@ def run_of(config: Config) -> tuple[Path, Spec]:
     """
     workspace = Workspace(config.root)
     examples, start = workspace.current("examples"), _start(config)
-    key = key_of("models", _inputs(examples, start), training_settings(config))
+    key = key_of("models", _inputs(examples, start), deciding(config))
     return workspace.partial("models", key), _spec(examples, start, config)
 
 
 def _inputs(examples: Version, start: Version | None) -> dict[str, str]:
     return {"examples": examples.id} | ({"models": start.id} if start else {})
-
-
-def training_settings(config: Config) -> dict[str, Any]:
-    """What decides a trained model beside its inputs: the settings, and the contents of the files that they name."""
-    train = config.train
-    files = {"data": train.data, "preference": train.preference.data, "deepspeed": train.deepspeed.extra}
-    contents = {name: fingerprint_of(file) for name, file in files.items() if file is not None and file.is_file()}
-    settings = model_settings(config) | {"train": train.model_dump(mode="json"), "seed": config.seed}
-    return settings | ({"files": contents} if contents else {})
 
 
 def _start(config: Config) -> Version | None:
@@ -162,8 +155,10 @@ def _check_unfinished(workspace: Workspace, key: str, config: Config) -> None:
     others = sorted(home.glob(f".partial-*/{SPEC}"), key=lambda file: file.stat().st_mtime)
     hint = ""
     if others:
-        then, now = (json.loads(Spec.read(others[-1]).train.model_dump_json()), config.train.model_dump(mode="json"))
-        differ = ", ".join(f"train.{name}" for name in now if then[name] != now[name])
+        earlier = config.model_copy(update={"train": Spec.read(others[-1]).train})
+        then, now = deciding(earlier)["train"], deciding(config)["train"]
+        names = sorted(name for name in {*then, *now} if then.get(name) != now.get(name))
+        differ = ", ".join("rows per step" if name == "rows_per_step" else f"train.{name}" for name in names)
         hint = f"; the last one that is unfinished has other {differ or 'examples, or another model or seed'}"
     raise ArtifactError(
         f"no unfinished training with these settings in {workspace.root}{hint}",

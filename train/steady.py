@@ -50,7 +50,7 @@ class Steady(Base):
     watched: Watched | None = None
     _fresh = True  # whether the next forward pass is the first of its step
 
-    # What processes tell each other. A launcher without torch.distributed overrides these three.
+    # What processes tell each other, under every launcher through torch.distributed.
 
     def agree(self, flag: bool) -> bool:
         """Whether any process says so; every process has to ask, and waits for the others."""
@@ -181,7 +181,7 @@ class Steady(Base):
 
     def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
         """One pass over the data; none where a run was killed between its last step and its end."""
-        if self.state.global_step < self.state.max_steps:
+        if self.state.global_step < self.state.max_steps and not self.control.should_training_stop:
             super()._run_epoch(*args, **kwargs)  # type: ignore[no-untyped-call]
         else:
             self.control.should_training_stop = True

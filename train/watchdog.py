@@ -106,7 +106,7 @@ class Watch:
         seen.silent_s = 0.0 if beat is not None and beat != old else seen.silent_s + passed
 
     def _judge(self) -> Stall | None:
-        started = any(seen.beat and seen.beat["step"] > 1 for seen in self.seen.values())
+        started = any(seen.beat and seen.beat["step"] > (seen.beat.get("first") or 1) for seen in self.seen.values())
         limit = self.limit_s * (1 if started else FIRST)
         still = min(seen.still_s for seen in self.seen.values())
         if still < limit:

@@ -98,5 +98,4 @@ def test_openvino_genai_loads_the_model_and_it_answers_alike(config: Config) -> 
     assert not list(made.path.rglob("*.gguf"))
     pipeline = openvino_genai.LLMPipeline(str(made.path / "openvino"), "CPU", INFERENCE_PRECISION_HINT="f32")
     said = pipeline.generate("the thing", max_new_tokens=6, do_sample=False, apply_chat_template=True)
-    # Bytes that make no character are left out by one, and shown as a sign by the other.
-    assert str(said).strip() == merged_answer(config, "the thing", 6).replace("\ufffd", "")
+    assert str(said).strip() == merged_answer(config, "the thing", 6)

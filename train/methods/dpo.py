@@ -22,11 +22,13 @@ from trl.trainer.dpo_trainer import DataCollatorForPreference, DPOTrainer
 
 from configs.errors import ModelError
 from train.chat import Encoded, encode
+from train.hardware import choose
 from train.methods.base import PLACE, Job, Placed, Prepared
 from train.methods.projection import project_learnt_tokens_only
-from train.model import LoadedModel, load_model, stop_ids
+from train.model import LoadedModel, stop_ids
 from train.preflight.mask import CheckedCollator
 from train.rows import tell_too_long
+from train.starting import load_start
 from train.steady import Steady
 from train.user_data import PREFERENCE_REMEDY, Line, preference, read_lines
 
@@ -141,6 +143,6 @@ def _reference(job: Job) -> Any:
     """A frozen copy of the model in full training; None where the trainer takes the adapter away instead."""
     if job.spec.train.method != "full":
         return None
-    kept = load_model(job.loaded.name, "cpu", str(job.loaded.model.dtype).removeprefix("torch."))
-    model: Any = kept.model
+    # Loaded again, since shards of ZeRO-3 cannot be copied.
+    model: Any = load_start(job.spec, choose(job.spec.model, job.spec.train)).model
     return model.requires_grad_(requires_grad=False)
