@@ -1,7 +1,6 @@
 """`wellread eval`: measures a language model on what was held out; `wellread eval model` puts several side by side;
 `wellread eval retrieval` measures the search."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from ingest.relevance.report import CollectionReport, KnownItemReport
     from train.evaluation.compare import Comparison, Gain
     from train.evaluation.figures import Estimate
-    from train.evaluation.gate import Check
+    from train.promotion import Judged
 
 WORST_SHOWN = 10
 
@@ -148,8 +147,9 @@ def _interval(one: "Estimate") -> str:
     return f"{one.value:.3f} ({one.low:.3f} to {one.high:.3f})"
 
 
-def show_gate(checks: "Sequence[Check]") -> None:
-    """The conditions of the gate as a table: each limit, both figures, whether it holds."""
+def show_gate(judged: "Judged") -> None:
+    """The conditions of the gate as a table, each limit, both figures, whether it holds; then what they were taken
+    from."""
     said = {True: "passed", False: "FAILED", None: "not measured"}
     rows = [
         (
@@ -158,10 +158,11 @@ def show_gate(checks: "Sequence[Check]") -> None:
             *(("" if value is None else f"{value:.3f}") for value in (one.ours, one.theirs)),
             said[one.passed],
         )
-        for one in checks
+        for one in judged.checks
     ]
     if rows:
         show_rows("Gate", ("figure", "limit", "this model", "other", ""), rows)
+    tell(f"Measured on {judged}")
 
 
 def _show_collection(measured: "CollectionReport") -> None:

@@ -46,10 +46,16 @@ def promote(
 ) -> None:
     """Make a model the champion that is served, if its evaluation passes the gate; exit code 3 if not."""
     from train.promotion import run_promote
+    from train.registry import CHAMPION, Registry
 
-    judged = (lambda _checks: None) if as_json else show_gate
-    promoted = run_promote(load_config(config, set_ or ()), model, force=force, note=note, judged=judged)
-    show_json(as_row(promoted)) if as_json else tell(f"champion is now {promoted.id}")
+    settings = load_config(config, set_ or ())
+    before = Registry(settings.root).aliases().get(CHAMPION)
+    judged = (lambda _judged: None) if as_json else show_gate
+    promoted = run_promote(settings, model, force=force, note=note, judged=judged)
+    if as_json:
+        show_json(as_row(promoted))
+        return
+    tell(f"{promoted.id} is the champion already" if promoted.id == before else f"champion is now {promoted.id}")
 
 
 def rollback(config: ConfigFile = None, set_: Overrides = None, as_json: AsJson = False, debug: Debug = False) -> None:

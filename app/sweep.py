@@ -23,10 +23,10 @@ def sweep(config: ConfigFile = None, set_: Overrides = None, as_json: AsJson = F
     if as_json:
         best = swept.best.number if swept.best else None
         rows = [as_row(trial) for trial in swept.trials]
-        show_json({"best": best, "model": version.id if version else None, "trials": rows})
+        show_json({"best": best, "model": version.id, "trials": rows})
         return
     _show(swept, settings.sweep.figure, minimize=settings.sweep.direction == "minimize")
-    if version and swept.best:
+    if swept.best:
         chosen = " ".join(f"--set {name}={value}" for name, value in swept.best.params.items())
         tell(f"The best is trial {swept.best.number}, model {version.id}: {chosen}")
 

@@ -2,7 +2,7 @@
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
@@ -10,7 +10,9 @@ from app.console import Progress, say, show_json, show_rows, show_version, tell
 from app.options import AsJson, ConfigFile, Debug, Overrides
 from app.stage import run_stage
 from app.sweep import sweep
+from configs.errors import ConfigError
 from configs.load import load_config
+from configs.training import Launcher
 
 if TYPE_CHECKING:
     from configs.artifacts import Version
@@ -42,7 +44,7 @@ def train(
     """Fine-tune the model on the examples; goes on where a stopped run left off."""
     if context.invoked_subcommand:
         return
-    set_ = [*(set_ or ()), *([f"train.launcher={launcher}"] if launcher else [])]
+    set_ = [*(set_ or ()), *_launched_by(launcher)]
     if check:
         from app.train_check import show_check
 
@@ -56,6 +58,13 @@ def train(
     from train.stage import run_train
 
     run_stage(lambda settings, progress: run_train(settings, progress, resume=resume), config, set_, as_json=as_json)
+
+
+def _launched_by(launcher: str | None) -> list[str]:
+    known = get_args(Launcher)
+    if launcher is not None and launcher not in known:
+        raise ConfigError(f"--launcher {launcher!r} is no launcher", f"Known: {', '.join(known)}")
+    return [f"train.launcher={launcher}"] if launcher else []
 
 
 def _rehearse(config: Path | None, overrides: list[str], *, as_json: bool) -> None:

@@ -1,7 +1,7 @@
 """Training on a GPU beside plain TRL: tokens a second, model FLOPs utilisation, memory; and ZeRO-3 with offload.
 
     python -m bench.train_gpu                                       # 1B, LoRA and full, rows of 2048 and 8192 tokens
-    python -m bench.train_gpu --shape 8b --method lora --sequence 8192 --batch 1
+    python -m bench.train_gpu --shape 8b --method lora --sequence 8192 --batch 2
     python -m bench.train_gpu --shape 8b --method full --zero       # by itself, then divided and moved away by ZeRO-3
     python -m bench.train_gpu --device cpu --shape tiny             # anywhere, to see that it runs
 
@@ -56,6 +56,7 @@ from train.spec import PROGRESS, Spec, read_progress
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "deepspeed", "flash-attn", "liger-kernel")
 SIDES = ("wellread", "trl")
+TOKENS = 16384  # of a step: with fewer, a GPU waits for Python
 # Hidden size, inner size, layers, heads, heads of keys and values, vocabulary, whether the head is the embedding table:
 # those of Llama 3.2 1B and 3B, and of Llama 3.1 8B.
 SHAPES = {
@@ -94,7 +95,8 @@ def make_model(shape: str, longest: int, folder: Path) -> dict[str, int]:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens(["<|start|>", "<|end|>"])
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|end|>")  # noqa: S106  no password
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer)  # type: ignore[no-untyped-call]
+    fast.eos_token = "<|end|>"  # noqa: S105  no password
     fast.chat_template = TEMPLATE
     fast.save_pretrained(folder)
     hidden, inner, layers, heads, pairs, words, tied = SHAPES[shape]
@@ -126,7 +128,7 @@ def make_documents(folder: Path, tokens: int, count: int) -> Path:
     from ingest.examples.stage import COMPLETIONS, EXAMPLES
     from ingest.records import write_table
 
-    dice = random.Random(SEED)  # noqa: S311  no secret
+    dice = random.Random(SEED)
     # A byte is a token, and the end of a document is one too.
     texts = ["".join(dice.choices(string.ascii_lowercase + " ", k=tokens - 1)) for _ in range(count)]
     rows = [Completion(f"{place:06}", "made", "made", (), text, "train") for place, text in enumerate(texts)]
@@ -159,7 +161,7 @@ def spec_of(options: argparse.Namespace, home: Path, method: str, sequence: int,
         "objective": "pretrain",
         "method": method,
         "max_steps": options.steps,
-        "batch_size": options.batch,
+        "batch_size": rows_of(options, sequence),
         "max_tokens": sequence,
         "precision": options.precision,
         "checkpointing": options.checkpointing,
@@ -170,10 +172,15 @@ def spec_of(options: argparse.Namespace, home: Path, method: str, sequence: int,
     examples = home / f"documents-{sequence}" / "examples.parquet"
     if not examples.parent.exists():
         # One step more than is made: the trainer reads ahead.
-        count = options.documents * options.batch * (options.steps + 1)
+        count = options.documents * rows_of(options, sequence) * (options.steps + 1)
         make_documents(examples.parent, sequence // options.documents, count)
     model = ModelSettings(name=str(home / "model"), device=options.device, max_context=max(256, sequence))
     return Spec(examples=examples, model=model, train=TrainSettings.model_validate(chosen), seed=SEED)
+
+
+def rows_of(options: argparse.Namespace, sequence: int) -> int:
+    """Rows of a step."""
+    return options.batch or max(1, TOKENS // sequence)
 
 
 def run(side: str, spec: Spec, folder: Path) -> dict[str, Any]:
@@ -202,7 +209,8 @@ def cell(options: argparse.Namespace, home: Path, about: Mapping[str, int], meth
     failed = {side: one["failed"] for side, runs in made.items() for one in runs if "failed" in one}
     good = {side: runs for side, runs in made.items() if side not in failed}
     device = next((runs[0].get("device") for runs in good.values()), None)
-    result: dict[str, Any] = {"method": method, "sequence": sequence, "device": device, "failed": failed, "sides": {}}
+    result: dict[str, Any] = {"method": method, "sequence": sequence, "rows": rows_of(options, sequence)}
+    result |= {"device": device, "failed": failed, "sides": {}}
     for side, runs in good.items():
         rate = statistics.median(one["tokens_per_s"] for one in runs)
         adapter = 0 if method == "full" else runs[0]["trained"]
@@ -237,17 +245,21 @@ def _fits(found: Mapping[str, Any]) -> dict[str, Any]:
     return {"fits": True, "tokens_per_s": found["tokens_per_s"], "peak_gpu_mb": found.get("peak_gpu_mb")}
 
 
+class _Done(Exception):  # noqa: N818  nothing is wrong
+    """All steps are made."""
+
+
 def launched(folder: Path) -> dict[str, Any]:
     """A run as `wellread train` would start it, ended once all of its steps are made; it is not to be saved."""
     from train.launch import launch
 
     def stop_at_the_end(_: str, done: int, of: int | None) -> None:
         if done == of:
-            raise StopIteration
+            raise _Done
 
     try:
         launch(folder, stop_at_the_end)
-    except StopIteration:
+    except _Done:
         pass
     except ModelError as error:
         return {"fits": False, "failed": str(error)}
@@ -275,7 +287,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--method", action="append", choices=("lora", "full"), help="may be given again; both")
     parser.add_argument("--sequence", action="append", type=int, help="tokens of a row; may be given again; 2048, 8192")
     parser.add_argument("--documents", type=int, default=1, help="documents that share a row")
-    parser.add_argument("--batch", type=int, default=1, help="rows of a step")
+    parser.add_argument("--batch", type=int, help=f"rows of a step; by default as many as have {TOKENS} tokens")
     parser.add_argument("--steps", type=int, default=12, help="the first two included")
     parser.add_argument("--turns", type=int, default=2, help="runs of each side")
     parser.add_argument("--precision", default="bfloat16", choices=("auto", "float32", "bfloat16", "float16"))

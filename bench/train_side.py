@@ -75,7 +75,7 @@ class Stopwatch(TrainerCallback):
     def write(self) -> None:
         """Leave what was measured for the bench."""
         measured = {"steps": self.steps, "losses": self.losses, "peak_mb": _peak_mb(), **self.about}
-        if torch.cuda.is_initialized():
+        if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
             measured["peak_gpu_mb"] = round(torch.cuda.max_memory_reserved() / 2**20)
             measured["device"] = torch.cuda.get_device_name()
         self.out.write_text(json.dumps(measured) + "\n", encoding="utf-8")
@@ -89,7 +89,7 @@ def _tokens(positions: torch.Tensor) -> int:
 
 
 def _clocks() -> tuple[float, float]:
-    if torch.cuda.is_initialized():
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.synchronize()
     return time.perf_counter(), time.process_time()
 

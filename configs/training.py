@@ -212,3 +212,12 @@ class TrainSettings(Section):
         if self.objective in ("dpo", "ipo") and self.packing:
             raise ValueError(f"packing: true does not go with objective: {self.objective}, which compares whole rows")
         return self
+
+    @model_validator(mode="after")
+    def _files_are_read(self) -> Self:
+        if self.data is not None and self.objective != "sft":
+            raise ValueError(f"train.data is only read by objective: sft (objective is {self.objective})")
+        if self.preference.data is not None and self.objective not in ("dpo", "ipo"):
+            named = "train.preference.data is only read by objective: dpo or ipo"
+            raise ValueError(f"{named} (objective is {self.objective})")
+        return self

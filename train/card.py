@@ -7,6 +7,7 @@ Known limits: what nobody recorded is said to be unknown. The licence of a base 
 folder's README or the copy of that in the hub's cache; the documents' own licence is nowhere to be read.
 """
 
+import html
 from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
@@ -207,16 +208,19 @@ def _intervals(config: Config, evaluation: Version) -> dict[str, str]:
     if not all("values" in row for row in rows):
         return {}
     found = estimates_of(rows, config.evaluate.confidence, config.evaluate.resamples)
-    return {name: f"{one.low:.3f} to {one.high:.3f} ({one.rows} rows)" for name, one in found.items()}
+    return {
+        name: f"{one.low:.3f} to {one.high:.3f} ({one.rows} {'row' if one.rows == 1 else 'rows'})"
+        for name, one in found.items()
+    }
 
 
 def _approval(model: Registered) -> Iterator[str]:
     if model.aliases:
         yield f"Aliases when this card was written: {', '.join(model.aliases)}."
     if model.note:
-        yield f"Note of its promotion: {model.note}"
+        yield f"Note of its promotion: {_plain(model.note)}"
     for name, value in model.tags.items():
-        yield f"- {name}: {value}"
+        yield f"- {name}: {_plain(value)}"
 
 
 def _section(title: str, lines: Any) -> list[str]:
@@ -234,4 +238,9 @@ def _table(columns: tuple[str, ...], rows: list[tuple[Any, ...]]) -> Iterator[st
 def _cell(value: Any) -> str:
     shown = f"{value:.4g}" if isinstance(value, float) else f"{value:,}" if type(value) is int else str(value)
     # What pages and people wrote must not break the table.
-    return " ".join(shown.split()).replace("|", "\\|")
+    return _plain(shown).replace("|", "\\|")
+
+
+def _plain(text: str) -> str:
+    """Text that pages and people wrote, on one line and without tags of HTML."""
+    return html.escape(" ".join(text.split()), quote=False)

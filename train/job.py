@@ -16,12 +16,14 @@ from pathlib import Path
 
 from configs.errors import ModelError, WellreadError
 from train.launch import launch
+from train.launchers.slurm import NOTICE_S
 from train.run import tell
 from train.spec import CHECKPOINTS, COMPLETE, FIGURES
 
 log = logging.getLogger(__name__)
 
 STOPPED = 130
+END_S = 20  # of Slurm's notice: to end what has not stopped by then, and to go back into the queue
 
 
 def main(arguments: list[str]) -> int:
@@ -43,7 +45,7 @@ def main(arguments: list[str]) -> int:
         return 0
     before = saved_step(folder)
     try:
-        launch(folder, lambda *_: None)
+        launch(folder, lambda *_: None, NOTICE_S - END_S)
     except WellreadError as error:
         # Whoever asks for the model next reads it.
         return tell(error, folder)

@@ -49,6 +49,10 @@ POLL_S = 0.2
 ASKED = (signal.SIGTERM, signal.SIGHUP)
 # The rows of a step stay as many, so that the run goes on.
 LESS = "Halve train.batch_size and double train.accumulate, and run it again; it continues from its last checkpoint"
+ONCE_MORE = (
+    "Run it again, it continues from its last checkpoint; if it was memory, halve train.batch_size and double "
+    "train.accumulate"
+)
 _KILLED = re.compile(
     r"Signal 9 \(SIGKILL\)|exited on signal 9|return code = -9|SIGKILL by kernel|^Exit code: 137", re.MULTILINE
 )
@@ -59,11 +63,12 @@ _ERROR_LINE = re.compile(_BEFORE + r"((?:[\w.]+\.)?\w*(?:Error|Exception|Interru
 _NO_REASON = ("ChildFailedError", "Horovod detected", "WorkerGroupError", "the training process ended with")
 
 
-def launch(folder: Path, progress: Progress) -> str:
+def launch(folder: Path, progress: Progress, polite_s: float = POLITE_S) -> str:
     """Run the spec in `folder` to its end, or hand it to a cluster.
 
     Args:
         progress: gets ("train", steps done, steps in all).
+        polite_s: seconds that the processes get, asked to stop, for their step and a checkpoint.
 
     Returns:
         How the job is doing that a cluster has; empty when training is finished.
@@ -80,7 +85,7 @@ def launch(folder: Path, progress: Progress) -> str:
     for name, text in plan.files.items():
         write_text_atomic(folder / name, text)
     _begin(folder)
-    start = _Start(spec, folder, plan, folder / LOG, progress)
+    start = Start(spec, folder, plan, folder / LOG, progress, polite_s)
     while code := start.run() or not (folder / FIGURES).exists():
         if not _said(folder).get("again"):
             raise start.failure(int(code))
@@ -109,7 +114,7 @@ def join(folder: Path, progress: Progress, wait_s: float = 600.0) -> None:
             )
         time.sleep(POLL_S)
     spec = Spec.read(folder / SPEC)
-    start = _Start(spec, folder, ready(spec, folder), folder / f"train.{socket.gethostname()}.log", progress)
+    start = Start(spec, folder, ready(spec, folder), folder / f"train.{socket.gethostname()}.log", progress)
     while code := start.run():
         if not _said(folder).get("again"):
             raise start.failure(code)
@@ -171,7 +176,7 @@ def _said(folder: Path) -> dict[str, Any]:
 
 
 @dataclass
-class _Start:
+class Start:
     """Starts of the processes of one run from this machine.
 
     Attributes:
@@ -185,6 +190,7 @@ class _Start:
     plan: Plan
     log_file: Path
     progress: Progress
+    polite_s: float = POLITE_S
     told: int = 0
     log_from: int = 0
 
@@ -240,25 +246,22 @@ class _Start:
         log.info("stopping after this step, with a checkpoint; Ctrl-C again stops at once")
         write_text_atomic(self.folder / RANKS / STOP, "")
         with suppress(subprocess.TimeoutExpired):
-            process.wait(POLITE_S)
+            process.wait(self.polite_s)
 
     def failure(self, code: int) -> ModelError:
         """Why the last start failed."""
         if said := _said(self.folder):
             return ModelError(said["problem"], said["remedy"])
-        return self._of_log(code)
-
-    def _of_log(self, code: int) -> ModelError:
         with self.log_file.open("rb") as log_file:
             log_file.seek(self.log_from)
             text = log_file.read().decode(errors="replace")
         if code in (-signal.SIGKILL, 128 + signal.SIGKILL) or _KILLED.search(text):
             return ModelError(
-                f"a training process was killed by the system, most likely for memory (log: {self.log_file})", LESS
+                f"a training process was killed by the system, most likely for memory (log: {self.log_file})", ONCE_MORE
             )
-        said = last_error(text)
-        remedy = LESS if "out of memory" in said.lower() else "See the log"
-        return ModelError(f"training ended with code {code}: {said} (log: {self.log_file})", remedy)
+        line = last_error(text)
+        remedy = LESS if "out of memory" in line.lower() else "See the log"
+        return ModelError(f"training ended with code {code}: {line} (log: {self.log_file})", remedy)
 
 
 class NewLines:

@@ -18,6 +18,9 @@ class Phases(TrainerCallback):
         self.heart = heart
         model.register_forward_pre_hook(self._forward)
         model.register_forward_hook(self._backward)
+        if base := getattr(model, "get_base_model", None):
+            # With an adapter, this is what is called for each token of an answer.
+            base().register_forward_pre_hook(self._forward)
 
     def _forward(self, model: Any, inputs: Any) -> None:  # noqa: ARG002  # torch dictates the signature
         self.heart.at("forward" if model.training else self.heart.phase)

@@ -136,7 +136,7 @@ class Registry:
         return self.get(version_id)
 
     def rollback(self) -> Registered:
-        """Swap `champion` and `previous`.
+        """Swap `champion` and `previous`; a challenger that becomes the champion is none any more.
 
         Raises:
             ArtifactError: there is no previous model.
@@ -147,6 +147,8 @@ class Registry:
                 raise ArtifactError("there is no previous model to go back to", "Promote another: `wellread models`")
             self.workspace.version("models", back)
             aliases[CHAMPION], aliases[PREVIOUS] = back, aliases[CHAMPION]
+            if aliases.get(CHALLENGER) == back:
+                del aliases[CHALLENGER]
         return self.get(back)
 
     def tag(self, version_id: str, tags: Mapping[str, str]) -> Registered:

@@ -21,7 +21,8 @@ from train.preflight.check import checked
 from train.preflight.remaining import Remaining
 from train.registry import Registry
 from train.settings import deciding, training_settings
-from train.spec import CHECKPOINTS, FIGURES, PROGRESS, SPEC, Spec, read_measured, read_progress
+from train.spec import CHECKPOINTS, FIGURES, PROGRESS, SAMPLES, Spec, read_measured, read_progress
+from train.unfinished import check_unfinished, nothing_left_of_refused, warn_of_alike
 from train.which import find_model
 
 # Imported where they are used: torch, transformers and datasets take ten seconds that finding that nothing has to run
@@ -51,7 +52,17 @@ def run_train(config: Config, progress: Progress, *, resume: bool = False) -> Ve
     version = make_model(config, progress, resume=resume)
     Workspace(config.root).publish("models", version.id)
     Registry(config.root).register(version)
+    _tell_who_trained(version, config)
     return version
+
+
+def _tell_who_trained(version: Version, config: Config) -> None:
+    """Where nothing had to be trained: who did it before, if that was not who is asked now."""
+    before, now = version.manifest.settings.get("train", {}), config.train
+    launcher, processes = before.get("launcher"), before.get("processes")
+    if version.reused and launcher is not None and (launcher, processes) != (now.launcher, now.processes):
+        named = f"{launcher} with {processes} {'process' if processes == 1 else 'processes'}"
+        log.info("trained before, by %s; %s was not started", named, now.launcher)
 
 
 def make_model(
@@ -73,7 +84,7 @@ def make_model(
     start = _start(config)
     inputs, settings, recorded = _inputs(examples, start), deciding(config), training_settings(config)
     if resume:
-        _check_unfinished(workspace, key_of("models", inputs, settings), config)
+        check_unfinished(workspace, key_of("models", inputs, settings), config)
 
     def make(folder: Path) -> Made:
         spec = _spec(examples, start, config)
@@ -81,7 +92,9 @@ def make_model(
         if not (folder / FIGURES).exists():
             progress("check", 0, None)
             # Before anything is recorded: what is refused here was no run.
-            checked(folder)
+            with nothing_left_of_refused(folder):
+                checked(folder)
+            warn_of_alike(folder, spec)
         if config.train.launcher in CLUSTERS and not (folder / FIGURES).exists():
             # Not followed from here; it is recorded when the job is over and this is run again.
             _by_the_cluster(folder, progress)
@@ -141,29 +154,6 @@ def _start(config: Config) -> Version | None:
             f"Set model.name to {version.manifest.settings['model']}, or train.start to another model",
         )
     return version
-
-
-def _check_unfinished(workspace: Workspace, key: str, config: Config) -> None:
-    """Whether there is a run to resume; one that has finished since will do.
-
-    Raises:
-        ArtifactError: there is none with these settings; it says how they differ from those of one that there is.
-    """
-    home = workspace.root / "models"
-    if (workspace.partial("models", key) / SPEC).exists() or (home / key / "manifest.json").exists():
-        return
-    others = sorted(home.glob(f".partial-*/{SPEC}"), key=lambda file: file.stat().st_mtime)
-    hint = ""
-    if others:
-        earlier = config.model_copy(update={"train": Spec.read(others[-1]).train})
-        then, now = deciding(earlier)["train"], deciding(config)["train"]
-        names = sorted(name for name in {*then, *now} if then.get(name) != now.get(name))
-        differ = ", ".join("rows per step" if name == "rows_per_step" else f"train.{name}" for name in names)
-        hint = f"; the last one that is unfinished has other {differ or 'examples, or another model or seed'}"
-    raise ArtifactError(
-        f"no unfinished training with these settings in {workspace.root}{hint}",
-        "Run `wellread train` without --resume to begin one",
-    )
 
 
 def _fill_model(folder: Path, spec: Spec, start: Version | None, progress: Progress) -> Made:
@@ -258,14 +248,14 @@ def _telling(progress: Progress, folder: Path, measured: Measured) -> Progress:
 
 def _record(root: Path, version: Version, parent: str | None) -> None:
     # Imported here: six seconds that evaluating and promoting need not pay.
-    from train.plots import draw_curves
+    from train.plots import CURVES, draw_curves
     from train.track import track_training
 
     try:
         curve, measured = read_progress(version.path / PROGRESS), read_measured(version.path / PROGRESS)
-        plot = version.path / "curves.png"
+        plot = version.path / CURVES
         draw_curves(curve, measured, plot)
-        track_training(root, version, [*curve, *measured], [plot], parent)
+        track_training(root, version, [*curve, *measured], [plot, *version.path.glob(SAMPLES)], parent)
     # The model is finished and usable whatever becomes of its record.
     except Exception as error:  # noqa: BLE001
         log.warning("the run was not recorded in MLflow: %s", error)

@@ -62,7 +62,9 @@ class Line:
         """
         value = self.fields.get(name)
         listed = [{"role": role, "content": value}] if isinstance(value, str) else value
-        if not isinstance(listed, list) or not listed:
+        if listed == []:
+            raise self.wrong(f"{name!r} is empty")
+        if not isinstance(listed, list):
             raise self.wrong(f"{name!r} is neither a text nor a list of messages")
         return [self._turn(message) for message in listed]
 
@@ -76,8 +78,11 @@ class Line:
         return Turn(role=message["role"], content=message["content"])
 
 
-def read_lines(file: Path, remedy: str) -> Iterator[Line]:
+def read_lines(file: Path, remedy: str, setting: str = "train.data") -> Iterator[Line]:
     """The lines of a JSONL file; empty ones are passed over.
+
+    Args:
+        setting: which one names the file, for errors.
 
     Raises:
         ModelError: the file cannot be read or has no lines, or a line is not UTF-8 or no JSON object.
@@ -85,9 +90,7 @@ def read_lines(file: Path, remedy: str) -> Iterator[Line]:
     try:
         raw = file.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n")
     except OSError as error:
-        raise ModelError(
-            f"cannot read {file}: {error.strerror}", "Correct train.data or train.preference.data"
-        ) from None
+        raise ModelError(f"cannot read {file}: {error.strerror}", f"Correct {setting}") from None
     if not any(line.strip() for line in raw):
         raise ModelError(f"{file} is empty", remedy)
     for number, line in enumerate(raw, 1):
@@ -113,14 +116,19 @@ def conversation(line: Line) -> tuple[list[Turn], bool]:
     """The messages of a line, and whether every answer in them is learnt, or the last alone (`completion`).
 
     Raises:
-        ModelError: fields are missing or wrong, or no assistant says anything.
+        ModelError: fields are missing or wrong, no assistant says anything, or it does so first.
     """
+    pair = "prompt" in line.fields and "completion" in line.fields
+    if pair and line.fields.get("messages") == []:
+        raise line.wrong("'messages' is empty, and 'prompt' and 'completion' are there too: give one of the two forms")
     if "messages" in line.fields:
         turns = line.messages("messages")
         if all(turn["role"] != "assistant" for turn in turns):
             raise line.wrong("no message has role 'assistant', so there is nothing to learn")
+        if turns[0]["role"] == "assistant":
+            raise line.wrong("the first message is an answer, and nothing was asked")
         return turns, True
-    if "prompt" in line.fields and "completion" in line.fields:
+    if pair:
         return [*line.messages("prompt"), answer(line, "completion")], False
     raise line.wrong("neither 'messages' nor 'prompt' and 'completion'")
 

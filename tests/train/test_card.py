@@ -1,5 +1,6 @@
 """The model card says what is known, and that the rest is not; the lineage leads from the source to the exports."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,29 @@ def test_a_card_shows_evaluation_approval_and_licence_once_they_are_there(worksp
     assert "Aliases when this card was written: champion." in text
     assert "Note of its promotion: read by two people" in text
     assert "- owner: docs-team" in text
+
+
+def test_notes_and_tags_bring_no_html_into_a_card(workspace: Workspace) -> None:
+    registry = Registry(workspace.root, lambda *_: None)
+    model = workspace.current("models")
+    registry.promote(model.id, "read by <b>two</b>\n# people & more")
+    registry.tag(model.id, {"owner": "<i>docs"})
+    text = card_of(workspace)
+    assert "Note of its promotion: read by &lt;b&gt;two&lt;/b&gt; # people &amp; more\n" in text
+    assert "- owner: &lt;i&gt;docs" in text
+
+
+def test_a_figure_of_one_row_says_so(workspace: Workspace) -> None:
+    model = workspace.current("models")
+    row = {"id": "a", "values": {"answer_f1": 0.5}, "tokens": 3}
+
+    def fill(folder: Path) -> Made:
+        (folder / "answers.jsonl").write_text(json.dumps(row) + "\n")
+        return Made(figures={"answer_f1": 0.5})
+
+    inputs = {"examples": workspace.current("examples").id, "models": model.id}
+    workspace.build("evaluations", fill, inputs=inputs, settings={})
+    assert "(1 row) |" in card_of(workspace)
 
 
 def test_the_licence_of_a_base_model_is_read_where_its_makers_state_it(tmp_path: Path) -> None:

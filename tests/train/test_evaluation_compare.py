@@ -216,7 +216,9 @@ def test_promote_prints_the_conditions_and_a_refusal_changes_nothing(
     assert not (root / "aliases.json").exists()
     gate = ["--set", "evaluate.gate=[{figure: loss, max_rise: 9, bound: low}]"]
     assert run(["promote", *options, *gate]) == 0
-    assert "champion is now" in capsys.readouterr().out
+    shown = capsys.readouterr()
+    assert "champion is now" in shown.out
+    assert "Measured on 4 examples, evaluations " in shown.out
     assert json.loads((root / "aliases.json").read_text())["champion"] == evaluated[0].models[1].model
 
 

@@ -201,6 +201,20 @@ def test_what_llama_cpp_does_not_know_is_refused_in_one_line(tmp_path: Path) -> 
         write_gguf(llama, tmp_path / "model.gguf", "f32", "tiny")
 
 
+def test_a_model_that_llama_cpp_does_not_know_is_refused_before_any_weight_is_read(tmp_path: Path) -> None:
+    base = save_base(tmp_path / "base")
+    config = make_workspace(tmp_path / "ws", base)
+    parts = json.loads((base / "tokenizer.json").read_text())
+    parts["model"]["merges"] = []
+    (base / "tokenizer.json").write_text(json.dumps(parts))
+    told: list[object] = []
+    for form in ("gguf", "openvino"):
+        with pytest.raises(ModelError, match="cannot write a tokenizer without merges as GGUF"):
+            run_export(config, "latest", form, None, lambda *what: told.append(what))
+    assert not told
+    assert exports_in(config) == []
+
+
 def test_splitting_rules_have_the_names_that_llama_cpp_knows() -> None:
     bytes_only = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True}
     digits = {"type": "Digits", "individual_digits": True}

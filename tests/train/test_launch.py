@@ -13,16 +13,17 @@ from pathlib import Path
 import psutil
 import pytest
 
+from configs.artifacts import write_text_atomic
 from configs.errors import ModelError
 from configs.training import TrainSettings
-from train.heartbeat import ABORT
-from train.launch import NewLines, carrying, end, last_error, launch
-from train.launchers.base import JOB, OWNER
+from train.heartbeat import ABORT, RANKS
+from train.launch import NewLines, Start, carrying, end, last_error, launch
+from train.launchers.base import JOB, OWNER, Plan
 from train.model import load_model
 from train.rows import example_rows
 from train.run import check_launcher
 from train.saving import last_checkpoint, step_of
-from train.spec import CHECKPOINTS, FIGURES, PROGRESS, SPEC, read_progress
+from train.spec import CHECKPOINTS, FIGURES, LOG, PROGRESS, SPEC, Spec, read_progress
 from train.watchdog import read_beat
 
 
@@ -101,6 +102,31 @@ def test_a_polite_request_stops_two_processes_after_the_same_step(make_run) -> N
     assert step_of(last_checkpoint(folder / CHECKPOINTS)) == len(losses(folder))
 
 
+@pytest.mark.parametrize(("polite_s", "finishes"), [(60.0, True), (0.1, False)])
+def test_who_asks_to_stop_says_how_long_a_step_may_take(make_run, polite_s: float, finishes: bool) -> None:
+    folder = make_run()
+    (folder / RANKS).mkdir()
+    (folder / PROGRESS).write_text('{"step": 1, "of": 9, "loss": 1.0}\n')
+    step = "import time, pathlib as p\nwhile not p.Path('ranks/stop').exists(): time.sleep(0.05)\n"
+    step += "time.sleep(2)\np.Path('done').touch()"
+    plan = Plan(["env", "-C", str(folder), sys.executable, "-c", step])
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Start(Spec.read(folder / SPEC), folder, plan, folder / LOG, stop, polite_s).run()
+    assert (folder / "done").exists() is finishes
+
+
+def test_after_a_kill_the_first_advice_is_to_run_it_again(make_run) -> None:
+    folder = make_run()
+    started = Start(Spec.read(folder / SPEC), folder, Plan(["sh", "-c", "kill -9 $$"]), folder / LOG, lambda *_: None)
+    failure = started.failure(started.run())
+    assert "killed by the system, most likely for memory" in failure.problem
+    assert failure.remedy.startswith("Run it again, it continues from its last checkpoint; if it was memory, halve")
+
+
 @pytest.mark.slow
 def test_when_one_process_is_killed_the_others_end(make_run) -> None:
     folder = make_run(max_steps=100_000, save_steps=100_000, batch_size=2, launcher="torchrun", processes=2)
@@ -119,6 +145,15 @@ def test_a_process_whose_launcher_was_killed_ends() -> None:
     script = "import time; from train.run import stop_with_owner; stop_with_owner(); time.sleep(60)"
     owned = {**os.environ, OWNER: f"{socket.gethostname()}:{gone.pid}"}
     assert subprocess.run([sys.executable, "-c", script], env=owned, check=False).returncode == 1
+
+
+def test_a_process_whose_launcher_was_killed_and_left_as_a_zombie_ends() -> None:
+    zombie = subprocess.Popen([sys.executable, "-c", ""])
+    os.waitid(os.P_PID, zombie.pid, os.WEXITED | os.WNOWAIT)
+    script = "import time; from train.run import stop_with_owner; stop_with_owner(); time.sleep(60)"
+    owned = {**os.environ, OWNER: f"{socket.gethostname()}:{zombie.pid}"}
+    assert subprocess.run([sys.executable, "-c", script], env=owned, check=False).returncode == 1
+    zombie.wait()
 
 
 def test_nothing_is_left_of_a_job_whose_processes_have_sessions_of_their_own(tmp_path) -> None:
@@ -191,6 +226,9 @@ def test_a_file_that_grows_is_read_line_by_line_and_again_when_it_was_cut(tmp_pa
     assert lines.read() == []
     file.write_text('{"step": 1}\n')
     assert lines.read() == [{"step": 1}]
+    # One that has taken its place is as long by now as the old one was.
+    write_text_atomic(file, '{"step": 7}\n{"step": 8}\n')
+    assert lines.read() == [{"step": 7}, {"step": 8}]
 
 
 def wait_for(path: Path, job: "Future[None] | None" = None) -> None:

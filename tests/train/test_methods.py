@@ -268,3 +268,8 @@ def test_preferences_are_compared_with_the_adapter_that_training_goes_on_with(ma
     shutil.rmtree(folder / CHECKPOINTS / "checkpoint-8")
     again = run(folder, plain / "adapter")
     assert [row["loss"] for row in again] == pytest.approx([row["loss"] for row in rows], abs=1e-5)
+
+
+def test_preferences_are_compared_with_the_merged_adapter_in_full_training(make_run, plain: Path, pairs: Path) -> None:
+    folder = make_run(objective="dpo", method="full", preference={"data": str(pairs)}, max_steps=1)
+    assert run(folder, plain / "adapter")[0]["loss"] == pytest.approx(math.log(2), rel=1e-5)

@@ -26,7 +26,7 @@ from tests.train.conftest import END, TEMPLATE, make_example, make_tokenizer, sa
 from train.preflight.check import REPORT, TEXT, checked
 from train.preflight.shown import Segment, Shown
 from train.saving import about_processes, mark_complete
-from train.spec import CHECKPOINTS, LOG, SPEC
+from train.spec import CHECKPOINTS, LOG, PROGRESS, SPEC
 from train.stage import run_of
 
 Outcome = tuple[int, str, str]
@@ -136,6 +136,18 @@ def test_one_example_is_trained_and_said_to_be_too_few(cli, workspace, tiny) -> 
 
 def test_no_examples_is_one_line(refused, workspace, tiny) -> None:
     assert "holds no training examples. Give it more documents" in refused(workspace(rows(train=0)), tiny)
+
+
+def test_a_refused_training_leaves_a_folder_only_where_something_was_trained(cli, workspace, tiny) -> None:
+    root = workspace(rows(train=0))
+    assert cli(root, tiny)[0] == 1
+    assert not [*root.glob("models/.partial-*")]
+    settings = {"root": root, "model.name": tiny, **CONFIG}
+    folder, _ = run_of(load_config(None, [f"{name}={value}" for name, value in settings.items()]))
+    folder.mkdir(parents=True)
+    (folder / PROGRESS).touch()
+    assert cli(root, tiny)[0] == 1
+    assert (folder / PROGRESS).exists()
 
 
 def test_more_too_long_examples_than_allowed_are_refused_with_counts(refused, cli, workspace, tiny) -> None:
@@ -393,6 +405,15 @@ def test_too_little_memory_names_settings_that_fit(refused, workspace, tiny) -> 
 def test_an_adapter_for_modules_that_are_not_there_is_one_line(refused, workspace, tiny) -> None:
     line = refused(workspace(rows()), tiny, train__lora__target="[query_proj]")
     assert "train.lora.target = ['query_proj'] suits no module of this model" in line
+    assert ".." not in line
+    assert line.endswith("not found in the base model. Use all-linear, or names of its linear layers")
+
+
+def test_an_unknown_launcher_is_named_with_the_known_ones(cli, workspace, tiny) -> None:
+    code, _, err = cli(workspace(rows()), tiny, "--launcher", "nope", "--check")
+    assert code == 2
+    assert "--launcher 'nope' is no launcher. Known: local, torchrun" in err
+    assert "Edit" not in err
 
 
 # Before every training

@@ -122,6 +122,13 @@ def test_what_is_proposed_fits() -> None:
     assert "train.checkpointing=always" in " ".join(str(one.change) for one in found)
 
 
+def test_a_smaller_batch_of_pairs_is_smaller() -> None:
+    # A batch of 4 pairs is 8 rows.
+    setup = Setup("lora", 8, 2048, answers=2, half=True, frozen_bytes=2, on_gpu=True)
+    settings = [str(one.change) for one in proposals(LLAMA, setup, estimate(LLAMA, setup).total - 1, "local", 1)]
+    assert settings[0] == "--set train.batch_size=2 --set train.accumulate=2"
+
+
 def test_several_changes_are_proposed_where_one_is_not_enough() -> None:
     setup = Setup("full", 8, 4096, half=True, on_gpu=True)
     found = proposals(LLAMA, setup, 24_000_000_000, "local", 1)

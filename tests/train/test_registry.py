@@ -7,13 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from app.cli import run
 from configs.artifacts import Made, Version, Workspace
 from configs.errors import ArtifactError, GateRefused
 from configs.evaluation import Condition
 from configs.schema import Config
 from train.evaluation.gate import reasons_against, refuse
-from train.promotion import run_promote
+from train.promotion import Judged, run_promote
 from train.registry import Registry
+from train.settings import evaluation_settings, model_settings
 
 MODEL = "tiny"
 
@@ -29,16 +31,18 @@ def make_model(root: Path, number: int) -> Version:
     )
 
 
-def make_evaluation(root: Path, model: Version | None, f1: float, examples: str = "e1") -> Version:
+def make_evaluation(root: Path, model: Version | None, f1: float, examples: str = "e1", **evaluate: object) -> Version:
     inputs = {"examples": examples} | ({"models": model.id} if model else {})
-    settings = {"model": MODEL, "evaluate": {"max_examples": 2}}
-    figures = {"answer_f1": f1, "perplexity": 2.0}
-    return Workspace(root).build("evaluations", lambda _: Made(figures=figures), inputs=inputs, settings=settings)
+    chosen = config(root, **evaluate)
+    settings = model_settings(chosen) | {"evaluate": evaluation_settings(chosen)}
+    made = Made({"examples": chosen.evaluate.max_examples}, {"answer_f1": f1, "perplexity": 2.0})
+    return Workspace(root).build("evaluations", lambda _: made, inputs=inputs, settings=settings)
 
 
-def config(root: Path) -> Config:
+def config(root: Path, **evaluate: object) -> Config:
+    gate = [{"figure": "answer_f1", "max_drop": 0.1}]
     return Config.model_validate(
-        {"root": root, "model": {"name": MODEL}, "evaluate": {"gate": [{"figure": "answer_f1", "max_drop": 0.1}]}}
+        {"root": root, "model": {"name": MODEL}, "evaluate": {"max_examples": 4, "gate": gate, **evaluate}}
     )
 
 
@@ -76,6 +80,16 @@ def test_a_challenger_is_tried_beside_the_champion_until_it_is_promoted(tmp_path
     assert registry.promote(second.id, "answers better").aliases == ("champion",)
     assert registry.aliases() == {"champion": second.id, "previous": first.id}
     assert [model.note for model in registry.list()] == ["", "answers better"]
+
+
+def test_going_back_to_a_challenger_makes_it_no_challenger_any_more(tmp_path: Path) -> None:
+    registry = Registry(tmp_path, no_mirror)
+    first, second = make_model(tmp_path, 1), make_model(tmp_path, 2)
+    registry.promote(first.id)
+    registry.promote(second.id)
+    registry.challenge(first.id)
+    assert registry.rollback().aliases == ("champion",)
+    assert registry.aliases() == {"champion": first.id, "previous": second.id}
 
 
 def test_tags_are_kept_beside_the_versions_and_a_damaged_file_is_named(tmp_path: Path) -> None:
@@ -193,3 +207,30 @@ def test_promotion_passes_the_gate_or_is_forced_on_record(tmp_path: Path, monkey
     assert last["note"].startswith("forced: the gate refuses")
     with pytest.raises(ArtifactError, match="base model is not a trained one"):
         run_promote(settings, "base")
+
+
+def test_only_evaluations_with_the_settings_in_force_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("train.registry._into_mlflow", no_mirror)
+    model = make_model(tmp_path, 1)
+    base, few = make_evaluation(tmp_path, None, 0.3), make_evaluation(tmp_path, model, 0.5)
+    with pytest.raises(GateRefused) as refusal:
+        run_promote(config(tmp_path, max_examples=500), model.id)
+    assert f"(evaluation {few.id} has evaluate.max_examples 4, not 500)" in refusal.value.problem
+    assert f"`wellread eval --model {model.id}` and `wellread eval --model reference`" in refusal.value.remedy
+    # The candidate alone is not enough; the message is then about the other model's evaluation.
+    make_evaluation(tmp_path, model, 0.5, max_examples=500)
+    with pytest.raises(GateRefused, match=rf"evaluation {base.id} has evaluate\.max_examples 4, not 500"):
+        run_promote(config(tmp_path, max_examples=500), model.id)
+    # Newer evaluations with other settings do not stand in the way, nor does what decides no figure.
+    told: list[Judged] = []
+    assert run_promote(config(tmp_path, batch_size=1, resamples=100), model.id, judged=told.append).id == model.id
+    assert [str(one) for one in told] == [f"4 examples, evaluations {few.id} and {base.id}"]
+
+
+def test_the_champion_is_not_promoted_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = make_model(tmp_path, 1)
+    Registry(tmp_path, no_mirror).promote(model.id)
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir() if file.is_file()}
+    assert run(["promote", "champion", "--set", f"root={tmp_path}"]) == 0
+    assert capsys.readouterr().out == f"{model.id} is the champion already\n"
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir() if file.is_file()} == before

@@ -19,6 +19,7 @@ from configs.training import ModelSettings, TrainSettings
 from tests.train.test_stages import make_config
 from train.launch import launch
 from train.saving import check_fits, clear_unfinished, complete_checkpoints, delete_old, last_checkpoint, mark_complete
+from train.settings import deciding, training_settings
 from train.spec import (
     CHECKPOINTS,
     COMPLETE,
@@ -34,7 +35,8 @@ from train.spec import (
     read_measured,
     read_progress,
 )
-from train.stage import run_train, training_settings
+from train.stage import run_train
+from train.unfinished import warn_of_alike
 from train.unpickled import read_deepspeed_safely
 
 TWO = {"launcher": "torchrun", "processes": 2, "batch_size": 2}
@@ -181,6 +183,14 @@ def test_the_best_checkpoint_is_the_result_and_training_stops_without_progress(m
     assert max(measured) == best + 2 < 40
     kept = folder / CHECKPOINTS / f"checkpoint-{best}" / "adapter_model.safetensors"
     assert (folder / "adapter" / "adapter_model.safetensors").read_bytes() == kept.read_bytes()
+    # Killed behind its last step, it makes no further one.
+    (folder / FIGURES).unlink()
+    (folder / ERROR).write_text('{"problem": "of an earlier start", "remedy": "", "again": true}')
+    assert start(folder).wait() == 0
+    assert not (folder / ERROR).exists()
+    assert json.loads((folder / FIGURES).read_text()) == figures | {"checked_rows": 0}
+    assert (folder / "adapter" / "adapter_model.safetensors").read_bytes() == kept.read_bytes()
+    assert max(row["step"] for row in read_progress(folder / PROGRESS)) == best + 2
     samples = read_lines(folder / "samples.jsonl")
     assert [row["step"] for row in samples[:4]] == [1, 1, 2, 2]
     assert samples[0].keys() == {"step", "id", "question", "answer", "expected"}
@@ -235,6 +245,9 @@ def test_lines_behind_a_checkpoint_are_forgotten(tmp_path: Path) -> None:
     assert [row["step"] for row in read_progress(file)] == [1, 3]
     forget_after(2, file)
     assert read_lines(file) == [{"step": 1, "loss": 2.0}, {"step": 2, "holdout_loss": 1.0}]
+    file.write_text('{"step": 1, "lo')  # the disk was full at the very first line
+    forget_after(0, file)
+    assert file.read_text() == ""
 
 
 def test_resume_without_an_unfinished_run_says_so(tmp_path: Path) -> None:
@@ -246,17 +259,68 @@ def test_resume_without_an_unfinished_run_says_so(tmp_path: Path) -> None:
     other.mkdir(parents=True)
     train = TrainSettings.model_validate({**config.train.model_dump(), "epochs": 2.0})
     Spec(examples=tmp_path, model=ModelSettings(name="any"), train=train, seed=0).write(other)
+    with pytest.raises(ArtifactError, match=r"no unfinished training with these settings in \S+\. Run"):
+        run_train(config, quiet, resume=True)
+    (other / PROGRESS).touch()
     with pytest.raises(ArtifactError, match=r"the last one that is unfinished has other train\.epochs\."):
         run_train(config, quiet, resume=True)
 
 
+def test_a_run_that_begins_names_an_unfinished_one_of_the_same_settings(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def make(name: str, seed: int, *, begun: bool) -> tuple[Path, Spec]:
+        folder = tmp_path / f".partial-{name}"
+        folder.mkdir()
+        spec = Spec(examples=tmp_path / name, model=ModelSettings(name="any"), train=TrainSettings(), seed=seed)
+        spec.write(folder)
+        if begun:
+            (folder / PROGRESS).touch()
+        return folder, spec
+
+    alike, _ = make("alike", 0, begun=True)
+    make("other", 1, begun=True)
+    make("empty", 0, begun=False)
+    warn_of_alike(*make("new", 0, begun=False))
+    (said,) = caplog.messages
+    assert said.startswith(f"{alike} holds an unfinished training with the same settings; it is not continued")
+    warn_of_alike(*make("different", 2, begun=False))
+    warn_of_alike(*make("continued", 0, begun=True))
+    assert caplog.messages == [said]
+
+
 def test_a_changed_file_of_conversations_is_another_model(tmp_path: Path) -> None:
     file = tmp_path / "mine.jsonl"
+    missing = deciding(make_config(tmp_path, "any", data=file))
     file.write_text("one")
     config = make_config(tmp_path, "any", data=file)
-    before = training_settings(config)
+    before = deciding(config)
     file.write_text("two")
-    assert training_settings(config) != before
+    assert deciding(config) not in (before, missing)
+    assert deciding(make_config(tmp_path, "any")) not in (before, missing)
+
+
+@pytest.mark.parametrize(
+    ("settings", "same"),
+    [
+        ({"launcher": "torchrun", "processes": 2, "batch_size": 1, "max_restarts": 3}, True),
+        ({"batch_size": 1, "accumulate": 2, "save_steps": 7, "checkpointing": "always"}, True),
+        ({"watch": {"stall_s": 5, "max_bad_steps": 9, "sample_answers": 0}, "max_left_out": 1}, True),
+        ({"launcher": "torchrun", "processes": 2}, False),
+        ({"launcher": "deepspeed"}, False),
+        ({"launcher": "slurm"}, False),
+        ({"watch": {"eval_steps": 5}}, False),
+        ({"learning_rate": 0.5}, False),
+    ],
+)
+def test_who_trains_a_model_and_how_carefully_does_not_make_it_another(
+    tmp_path: Path, settings: dict[str, object], same: bool
+) -> None:
+    plain = {"batch_size": 2, "accumulate": 1, "max_restarts": 0, "save_steps": 20}
+    one, other = make_config(tmp_path, "any", **plain), make_config(tmp_path, "any", **{**plain, **settings})
+    assert (deciding(one) == deciding(other)) is same
+    # The record tells all of it.
+    assert training_settings(one) != training_settings(other)
 
 
 def test_a_start_of_another_base_model_is_refused(tmp_path: Path) -> None:

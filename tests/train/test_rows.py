@@ -70,7 +70,10 @@ def test_rows_that_are_too_long_are_counted(tmp_path: Path, loaded: LoadedModel)
     [
         ({"messages": [SAID, {"role": "bot", "content": "x"}]}, "unknown role 'bot'; known: system, user, assistant"),
         ({"messages": [SAID]}, "no message has role 'assistant'"),
-        ({"messages": []}, "'messages' is neither a text nor a list of messages"),
+        ({"messages": [{"role": "assistant", "content": "Hi"}, SAID]}, "the first message is an answer"),
+        ({"messages": []}, "'messages' is empty"),
+        ({"messages": 7}, "'messages' is neither a text nor a list of messages"),
+        ({"prompt": "Hi", "completion": "x", "messages": []}, "'prompt' and 'completion' are there too"),
         ({"messages": [SAID, {"role": "assistant"}]}, "is no message with role and content"),
         ({"messages": [SAID, {"role": "assistant", "content": " "}]}, "a message of role 'assistant' has no text"),
         ({"messages": [SAID, ANSWERED], "weight": -1}, "weight is -1, not a number above 0"),
@@ -91,8 +94,10 @@ def test_a_wrong_line_is_named_with_its_number(tmp_path: Path, loaded: LoadedMod
 
 def test_files_that_are_no_lines_of_json_are_refused(tmp_path: Path, loaded: LoadedModel) -> None:
     file = tmp_path / "own.jsonl"
-    with pytest.raises(ModelError, match="cannot read"):
+    with pytest.raises(ModelError, match=r"cannot read .*Correct train\.data$"):
         own_rows(file, loaded, 512)
+    with pytest.raises(ModelError, match=r"cannot read .*Correct train\.preference\.data$"):
+        read_pairs(file, loaded, 512)
     file.write_bytes(b"\n \n")
     with pytest.raises(ModelError, match="is empty"):
         own_rows(file, loaded, 512)

@@ -5,10 +5,12 @@ import shutil
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from configs.artifacts import Made, Workspace
 from configs.errors import ArtifactError
 from configs.schema import Config
+from configs.training import TrainSettings
 from train.evaluation.stage import run_eval
 from train.model import load_trained
 from train.promotion import run_promote
@@ -29,7 +31,7 @@ def make_config(root: Path, model: str, **train: object) -> Config:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")  # mlflow 3.17 with SQLAlchemy 2.1
-def test_train_evaluate_promote(tmp_path: Path, tiny: Path, examples: Path) -> None:
+def test_train_evaluate_promote(tmp_path: Path, tiny: Path, examples: Path, caplog: pytest.LogCaptureFixture) -> None:
     config = make_config(tmp_path, str(tiny), method="full")
     workspace = Workspace(tmp_path)
     workspace.build(
@@ -48,6 +50,14 @@ def test_train_evaluate_promote(tmp_path: Path, tiny: Path, examples: Path) -> N
     assert load_trained(model.path, "cpu").max_context == 2048
     assert (model.path / "curves.png").exists()
     assert run_train(config, lambda *_: None).reused
+    # Neither who trains nor how it is watched makes another model; what was set is on record.
+    watched = make_config(tmp_path, str(tiny), method="full", batch_size=2, accumulate=2, max_restarts=1)
+    assert run_train(watched, lambda *_: None).id == model.id
+    caplog.set_level("INFO", "train")
+    mpi = make_config(tmp_path, str(tiny), method="full", batch_size=2, launcher="mpi", processes=2)
+    assert run_train(mpi, lambda *_: None).id == model.id
+    assert "trained before, by local with 1 process; mpi was not started" in caplog.messages
+    assert model.manifest.settings["train"]["batch_size"] == 4
     before, after = run_eval(config, "base", lambda *_: None), run_eval(config, "latest", lambda *_: None)
     # While there is no champion, the gate's reference is the base model.
     assert run_eval(config, "reference", lambda *_: None).id == before.id
@@ -61,6 +71,19 @@ def test_train_evaluate_promote(tmp_path: Path, tiny: Path, examples: Path) -> N
     further = run_train(make_config(tmp_path, str(tiny), method="full", start="champion", max_steps=1), lambda *_: None)
     assert further.manifest.inputs["models"] == model.id
     assert further.manifest.figures["holdout_loss_before"] == pytest.approx(figures["holdout_loss_after"], abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("train", "problem"),
+    [
+        ({"objective": "dpo", "data": "mine"}, r"train\.data is only read by objective: sft \(objective is dpo\)"),
+        ({"objective": "pretrain", "data": "mine"}, r"train\.data is only .* \(objective is pretrain\)"),
+        ({"preference": {"data": "mine"}}, r"train\.preference\.data is only .*: dpo or ipo \(objective is sft\)"),
+    ],
+)
+def test_a_file_that_the_objective_does_not_read_is_refused(train: dict[str, object], problem: str) -> None:
+    with pytest.raises(ValidationError, match=problem):
+        TrainSettings.model_validate(train)
 
 
 def test_names_without_a_model_say_what_to_run(tmp_path: Path) -> None:

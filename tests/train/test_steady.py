@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from collections import deque
 from dataclasses import replace
 from pathlib import Path
@@ -107,9 +108,13 @@ def test_one_bad_step_too_many_ends_the_run_with_one_line(plant, tmp_path: Path)
 @pytest.mark.slow
 def test_a_loss_that_jumps_is_left_out(make_run) -> None:
     # Any loss is more than half of the others; ten steps are needed to tell.
-    folder = make_run(max_steps=11, save_steps=11, watch={"spike": 0.5})
+    folder = make_run(max_steps=11, save_steps=10, watch={"spike": 0.5})
     launch(folder, quiet)
     (row,) = bad_steps(folder)
+    # Nor is it taken for a usual one by a run that goes on just before it.
+    shutil.rmtree(folder / CHECKPOINTS / "checkpoint-11")
+    launch(folder, quiet)
+    assert [again["why"] for again in bad_steps(folder)] == [row["why"]]
     assert row["step"] == 11
     assert "times the median of the steps before" in row["why"]
     curve = read_progress(folder / PROGRESS)
@@ -126,6 +131,12 @@ def test_a_spike_is_measured_against_the_median(tmp_path: Path) -> None:
     assert watched.spiked == "the loss 6.1 is 3.0 times the median of the steps before"
     # The spike itself is not what the next one is measured against.
     assert 6.1 not in watched.recent
+
+
+def test_a_run_that_goes_on_knows_what_was_usual(tmp_path: Path) -> None:
+    watched = Watched(tmp_path, WatchSettings(spike=3.0))
+    watched.recall([{"step": step, "loss": 2.0} for step in range(30)] + [{"step": 31, "loss": 50.0, "bad": "spike"}])
+    assert watched.jumps(6.1)
 
 
 def test_suspects_are_the_passes_that_were_no_number() -> None:

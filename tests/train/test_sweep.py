@@ -15,7 +15,9 @@ import yaml
 from configs.artifacts import Made, Workspace
 from configs.errors import ArtifactError, ConfigError, ModelError
 from configs.schema import Config
-from train.sweep.study import STUDY, TRIALS, Measured, search, sweep_id
+from configs.training import TrainSettings
+from train.sweep.stage import run_sweep
+from train.sweep.study import STUDY, TRIALS, Measured, best_of, search, sweep_id
 
 RATE = {"train.learning_rate": {"low": 1e-4, "high": 1e-1, "log": True}}
 CHOICES = {"train.lora.rank": {"choices": [4, 8, 16]}, "train.method": {"choices": ["lora", "full"]}}
@@ -125,7 +127,7 @@ def test_a_trial_that_fails_costs_no_other(tmp_path) -> None:
     assert swept.best is not None
     only = make_config(tmp_path, space={"train.lora.rank": {"choices": [8]}})
     with pytest.raises(ModelError, match="none of 1 trials was completed; the last: no memory for this"):
-        search(only, tmp_path / "t", Bowl(fails=8), quiet)
+        best_of(search(only, tmp_path / "t", Bowl(fails=8), quiet))
 
 
 @pytest.mark.parametrize(
@@ -141,9 +143,21 @@ def test_a_space_that_cannot_be_searched_is_one_line(tmp_path, sweep: dict[str, 
         search(make_config(tmp_path, **sweep), tmp_path / "s", Bowl(), quiet)
 
 
-def test_a_figure_that_training_does_not_have_is_one_line(tmp_path) -> None:
-    with pytest.raises(ModelError, match=r"no figure 'speed'.*Known: holdout_loss_after"):
-        search(make_config(tmp_path, figure="speed"), tmp_path / "s", Bowl(), quiet)
+def test_jobs_that_are_handed_over_are_no_trials(tmp_path, monkeypatch) -> None:
+    monkeypatch.delenv("SLURM_JOB_NUM_NODES", raising=False)
+    Workspace(tmp_path).build("examples", lambda _: Made(), inputs={}, settings={})
+    config = make_config(tmp_path).model_copy(update={"train": TrainSettings(launcher="slurm")})
+    with pytest.raises(ConfigError, match=r"train\.launcher = 'slurm' hands jobs over"):
+        run_sweep(config, quiet)
+    assert not (tmp_path / "sweeps").exists()
+
+
+def test_a_figure_that_there_never_is_is_refused_before_the_first_trial(tmp_path) -> None:
+    bowl = Bowl()
+    with pytest.raises(ConfigError, match=r"unknown figure sweep.figure = 'speed'.*answer_f1.*holdout_loss_after"):
+        search(make_config(tmp_path, figure="speed"), tmp_path / "s", bowl, quiet)
+    assert bowl.seen == []
+    assert not (tmp_path / "s").exists()
 
 
 def test_a_sweep_is_named_by_what_its_trials_have_in_common(tmp_path) -> None:

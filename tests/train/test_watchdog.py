@@ -8,14 +8,21 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
+import torch
+from peft import get_peft_model
 
 from configs.errors import ModelError
+from configs.training import LoraSettings
 from tests.train.test_launch import processes, wait_for
 from train.heartbeat import RANKS, Heartbeat, place
 from train.launch import launch
+from train.methods.base import adapter_config
+from train.model import load_model
+from train.phases import Phases
 from train.spec import ERROR, LOG, PROGRESS, SPEC
 from train.watchdog import FIRST, Stall, Watch, read_beat
 
@@ -84,7 +91,7 @@ class Clock:
 
 @pytest.fixture
 def job(tmp_path: Path):
-    """Writes beats, and looks at them some seconds later: `job(seconds, (step, phase, moves, beats), ...)`.
+    """Writes beats, and looks at them some seconds later: `job(seconds, (step, phase, moves, beats, first), ...)`.
 
     With negative moves, a process stands in an exchange with the others.
     """
@@ -92,12 +99,12 @@ def job(tmp_path: Path):
     clock = Clock()
     watch = Watch(tmp_path, 2, 10.0, clock)
 
-    def look(seconds: float, *beats: tuple[int, str, int, int] | None) -> Stall | None:
+    def look(seconds: float, *beats: tuple[Any, ...] | None) -> Stall | None:
         found = None
         for rank, beat in enumerate(beats):
             if beat is None:
                 continue
-            names = dict(zip(("step", "phase", "moves", "beats"), beat, strict=True))
+            names = dict(zip(("step", "phase", "moves", "beats", "first"), beat, strict=False))
             where = "/torch/distributed/c10d.py:1 in all_gather" if beat[2] < 0 else "file.py:1 in read"
             about = {"rank": rank, "pid": os.getpid(), "host": "elsewhere", "where": where, "time": 0}
             (tmp_path / RANKS / f"{rank}.json").write_text(json.dumps(about | names))
@@ -154,6 +161,12 @@ def test_the_first_step_may_take_longer(job) -> None:
     assert "while loading the model and the examples" in stall.problem
 
 
+def test_the_first_step_of_a_run_that_goes_on_may_take_longer_too(job) -> None:
+    assert job(10 * FIRST - 1, (41, "data", 0, 1, 41), (41, "data", 0, 1, 41)) is None
+    assert job(9, (42, "data", 0, 2, 41), (42, "data", 0, 2, 41)) is None
+    assert job(2, (42, "data", 0, 3, 41), (42, "data", 0, 3, 41)) is not None
+
+
 def test_one_that_never_began_is_to_blame(job) -> None:
     stall = job(10 * FIRST + 1, (0, "load", 0, 1), None)
     assert stall is not None
@@ -174,6 +187,20 @@ def test_without_a_limit_nothing_is_a_stall(tmp_path) -> None:
     for _ in range(100):
         clock.now += 1
         assert watch.look() is None
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")  # peft asks by it
+def test_every_token_of_an_answer_shows_that_a_measurement_gets_on(tmp_path, tiny) -> None:
+    loaded = load_model(str(tiny), "cpu")
+    model: Any = get_peft_model(loaded.model, adapter_config(LoraSettings()))
+    heart = Heartbeat(tmp_path, 0, limit_s=0)
+    Phases(heart, model)
+    heart.at("evaluate", 3)
+    before = heart.moves
+    tokens = torch.ones(1, 4, dtype=torch.long)
+    model.eval().generate(input_ids=tokens, attention_mask=tokens, min_new_tokens=5, max_new_tokens=5)
+    assert heart.moves == before + 5
+    assert (heart.step, heart.phase) == (3, "evaluate")
 
 
 def test_a_blocked_process_still_tells_where_it_stands(tmp_path) -> None:

@@ -110,15 +110,18 @@ def failures(checks: Iterable[Check]) -> list[str]:
     return [one.reason for one in checks if one.passed is False]
 
 
-def refuse(model: str, reasons: list[str]) -> None:
+def refuse(model: str, reasons: list[str], measured: str = "") -> None:
     """Refuse where there are reasons to.
+
+    Args:
+        measured: on what, in words.
 
     Raises:
         GateRefused: there is at least one.
     """
     if reasons:
         raise GateRefused(
-            f"the gate refuses model {model}: {'; '.join(reasons)}",
+            f"the gate refuses model {model}{f' ({measured})' if measured else ''}: {'; '.join(reasons)}",
             "Train longer or on more examples, or promote it all the same with --force",
         )
 

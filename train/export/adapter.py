@@ -15,14 +15,18 @@ from train.spec import SPEC, Spec
 FOLDER = "adapter"
 
 
-def write(source: Source, folder: Path, quantization: str) -> None:  # noqa: ARG001  # one precision only
-    """Copy the adapter.
+def check(source: Source) -> None:
+    """Refuse a model without an adapter.
 
     Raises:
         ModelError: the model has none.
     """
     if not (source.version / FOLDER).is_dir():
         raise ModelError(f"model {source.version.name} has no adapter: all its weights were trained", "Use merged")
+
+
+def write(source: Source, folder: Path, quantization: str) -> None:  # noqa: ARG001  # one precision only
+    """Copy the adapter."""
     shutil.copytree(source.version / FOLDER, folder / FOLDER)
 
 
@@ -32,4 +36,4 @@ def reopen(source: Source, folder: Path) -> Engine:
     return TorchEngine(load_model(base, "cpu", "float32", folder / FOLDER))
 
 
-FORMAT = Format(write, reopen, ("f32",))
+FORMAT = Format(write, reopen, ("f32",), check)

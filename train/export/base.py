@@ -59,11 +59,14 @@ class Format:
         write: source, folder, quantisation -> files in that folder.
         reopen: source, folder -> the written model, loaded.
         quantizations: what it can be written as; the first is the default.
+        check: refuses what is known to fail before any weight is read: a source whose `merged` holds only configuration
+            and tokenizer.
     """
 
     write: Callable[[Source, Path, str], None]
     reopen: Callable[[Source, Path], Engine]
     quantizations: tuple[str, ...]
+    check: Callable[[Source], None] = lambda _: None
 
 
 # Weights as they were trained; every other form has rounded them, or its engine rounds what it computes with.

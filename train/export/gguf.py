@@ -23,7 +23,7 @@ from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from configs.errors import ModelError
 from train.export.base import Engine, Format, Source
-from train.export.gguf_tokenizer import add_tokenizer
+from train.export.gguf_tokenizer import add_tokenizer, known_parts
 
 QUANTIZATIONS = ("q8_0", "f16", "f32", "q5_1", "q5_0", "q4_1", "q4_0")
 ARCHITECTURES = {"LlamaForCausalLM": gguf.MODEL_ARCH.LLAMA, "Qwen2ForCausalLM": gguf.MODEL_ARCH.QWEN2}
@@ -176,6 +176,18 @@ def _turned(
     return np.ascontiguousarray(halves.swapaxes(1, 2).reshape(weight.shape))
 
 
+def check(source: Source) -> None:
+    """Refuse what llama.cpp does not know of.
+
+    Raises:
+        ModelError: as `write_gguf`, as far as it does not concern weights.
+    """
+    config = AutoConfig.from_pretrained(source.merged, local_files_only=True)
+    _architecture(config)
+    rotary_frequencies(config)
+    known_parts(source.merged)
+
+
 def write(source: Source, folder: Path, quantization: str) -> None:
     """Write the model into an export's folder."""
     write_gguf(source.merged, folder / FILE, quantization, source.name)
@@ -189,4 +201,4 @@ def reopen(source: Source, folder: Path) -> Engine:
     return LlamaCpp(folder / FILE, source.context, vocabulary, min(source.stops))
 
 
-FORMAT = Format(write, reopen, QUANTIZATIONS)
+FORMAT = Format(write, reopen, QUANTIZATIONS, check)

@@ -35,16 +35,8 @@ def add_tokenizer(writer: gguf.GGUFWriter, folder: Path, vocabulary: int) -> Non
     Raises:
         ModelError: the tokenizer is of a kind that llama.cpp does not know.
     """
-    try:
-        parts = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        raise _unknown("no readable tokenizer.json") from None
+    parts = known_parts(folder)
     tokenizer: Any = load_tokenizer(str(folder))
-    if parts["model"]["type"] != "BPE" or parts["model"].get("byte_fallback"):
-        raise _unknown(f"a tokenizer of kind {parts['model']['type']} that is not byte-level BPE")
-    if not parts["model"]["merges"]:
-        # llama.cpp refuses a file without them, and the format has no empty array.
-        raise _unknown("a tokenizer without merges")
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre(pre_tokenizer(parts["pre_tokenizer"]))
     tokens, types = _tokens(parts, vocabulary)
@@ -60,6 +52,25 @@ def add_tokenizer(writer: gguf.GGUFWriter, folder: Path, vocabulary: int) -> Non
         if (token := getattr(tokenizer, f"{kind}_token_id")) is not None:
             getattr(writer, f"add_{kind}_token_id")(token)
     writer.add_chat_template(tokenizer.chat_template)
+
+
+def known_parts(folder: Path) -> dict[str, Any]:
+    """What `tokenizer.json` in `folder` holds.
+
+    Raises:
+        ModelError: the tokenizer is of a kind that llama.cpp does not know.
+    """
+    try:
+        parts: dict[str, Any] = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise _unknown("no readable tokenizer.json") from None
+    if parts["model"]["type"] != "BPE" or parts["model"].get("byte_fallback"):
+        raise _unknown(f"a tokenizer of kind {parts['model']['type']} that is not byte-level BPE")
+    if not parts["model"]["merges"]:
+        # llama.cpp refuses a file without them, and the format has no empty array.
+        raise _unknown("a tokenizer without merges")
+    pre_tokenizer(parts["pre_tokenizer"])
+    return parts
 
 
 def pre_tokenizer(rules: Mapping[str, Any] | None) -> str:

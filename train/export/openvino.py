@@ -21,10 +21,21 @@ from configs.errors import ModelError
 from train.chat import Turn, prompt_text
 from train.export.base import Engine, Format, Source
 from train.export.gguf import FILE, rotary_frequencies, write_gguf
+from train.export.gguf import check as check_gguf
 from train.model import load_tokenizer
 
 FOLDER, NAME = "openvino", "openvino_model"
 EXACT = {"INFERENCE_PRECISION_HINT": "f32", "KV_CACHE_PRECISION": "f32"}
+
+
+def check(source: Source) -> None:
+    """Refuse what cannot be written, or not here.
+
+    Raises:
+        ModelError: OpenVINO GenAI is not installed, or a GGUF file cannot hold the model.
+    """
+    _genai()
+    check_gguf(source)
 
 
 def write(source: Source, folder: Path, quantization: str) -> None:
@@ -154,4 +165,4 @@ def _genai() -> Any:
     return openvino_genai
 
 
-FORMAT = Format(write, reopen, ("f16", "q8_0", "q4_0"))
+FORMAT = Format(write, reopen, ("f16", "q8_0", "q4_0"), check)

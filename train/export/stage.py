@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from configs.artifacts import Made, Version, Workspace, write_text_atomic
 from configs.errors import ArtifactError, GateRefused
@@ -135,6 +135,7 @@ def _write(
     from train.model import load_trained, stop_ids
 
     known, settings = _format(form[0]), config.export
+    _check(known, model)
     progress("load", 0, None)
     loaded = load_trained(model.path, "cpu", "float32")
     longest = settings.tokens if form[1] == EXACT else max(settings.tokens, config.evaluate.max_new_tokens)
@@ -153,6 +154,29 @@ def _write(
         progress("write", 0, None)
         known.write(source, folder, form[1])
         return gate.judge(known, source, folder, form[1]), len(questions)
+
+
+def _check(known: "Format", model: Version) -> None:
+    """Find out before prompts are asked and weights merged what the format's `check` knows.
+
+    Raises:
+        ModelError: the model cannot be written in this format, or not here.
+    """
+    from train.embedded import quiet
+    from train.export.base import Source
+    from train.model import load_outline, stop_ids
+    from train.spec import SPEC, Spec
+
+    own = model.path / "model"
+    outline = load_outline(str(own) if own.is_dir() else Spec.read(model.path / SPEC).model.name)
+    with tempfile.TemporaryDirectory(prefix="wellread-outline-") as scratch:
+        found: Any = outline.model
+        # As saving the weights would do.
+        found.config.architectures = [type(found).__name__]
+        with quiet():
+            found.config.save_pretrained(scratch)
+            outline.tokenizer.save_pretrained(scratch)
+        known.check(Source(model.path, Path(scratch), model.id, outline.max_context, stop_ids(outline)))
 
 
 def _questions(config: Config, examples: Version, loaded: "LoadedModel", limit: int) -> "list[Question]":

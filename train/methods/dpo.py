@@ -111,7 +111,7 @@ def read_pairs(file: Path, loaded: LoadedModel, limit: int) -> tuple[list[Pair],
     Raises:
         ModelError: a line is wrong, the template cannot show it, or all are too long.
     """
-    pairs = [_pair(line, loaded) for line in read_lines(file, PREFERENCE_REMEDY)]
+    pairs = [_pair(line, loaded) for line in read_lines(file, PREFERENCE_REMEDY, "train.preference.data")]
     fitting = [pair for pair in pairs if pair.tokens <= limit]
     if not fitting:
         raise ModelError(f"all {len(pairs)} pairs of {file} are longer than {limit} tokens", "Raise train.max_tokens")

@@ -57,6 +57,7 @@ def setup_of(spec: Spec, chosen: Chosen, data: Data) -> Setup:
         method=train.method,
         rows=train.batch_size * (2 if pairs else 1),
         tokens=data.limit if packed else max(data.fitting),
+        answers=2 if pairs else 1,
         accumulate=train.accumulate,
         frozen_bytes=4 if chosen.weights == "float32" else 2,
         half=half,

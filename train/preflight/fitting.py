@@ -79,13 +79,12 @@ def _kinds(setup: Setup, launcher: str, processes: int) -> list[_Kind]:
 
 def _smaller_batches(setup: Setup) -> _Kind:
     """Fewer rows at a time, and as many to an optimizer step."""
-    pairs = 2 if setup.rows % 2 == 0 and setup.reference else 1
     found: _Kind = []
-    rows, accumulate = setup.rows // pairs, setup.accumulate
+    rows, accumulate = setup.rows // setup.answers, setup.accumulate
     while rows % 2 == 0:
         rows, accumulate = rows // 2, accumulate * 2
         settings = {"train.batch_size": str(rows), "train.accumulate": str(accumulate)}
-        found.append(({"rows": rows * pairs, "accumulate": accumulate}, settings))
+        found.append(({"rows": rows * setup.answers, "accumulate": accumulate}, settings))
     return found
 
 

@@ -72,7 +72,8 @@ class Setup:
 
     Attributes:
         method: `lora`, `qlora` or `full`.
-        rows: of a forward pass in a process; twice the batch size where pairs are compared.
+        rows: of a forward pass in a process.
+        answers: rows for each one of the batch, 2 where pairs are compared.
         tokens: of the longest row.
         frozen_bytes: of a weight that is not trained, 2 or 4.
         half: computed in 2 bytes, under autocast or DeepSpeed.
@@ -84,6 +85,7 @@ class Setup:
     method: str
     rows: int
     tokens: int
+    answers: int = 1
     accumulate: int = 1
     frozen_bytes: int = 4
     half: bool = False

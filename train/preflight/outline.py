@@ -57,8 +57,10 @@ def _adapter_parameters(model: nn.Module, adapter: LoraConfig) -> tuple[int, int
     except ValueError as error:
         target = adapter.target_modules
         shown = sorted(target) if isinstance(target, set | list) else target
+        # The first sentence alone: the others advise what the remedy says better.
+        reason = str(error).splitlines()[0].partition(". ")[0][:200].rstrip(".")
         raise ModelError(
-            f"train.lora.target = {shown!r} suits no module of this model: {str(error).splitlines()[0][:200]}",
+            f"train.lora.target = {shown!r} suits no module of this model: {reason}",
             "Use all-linear, or names of its linear layers",
         ) from None
     trained = sum(weight.numel() for weight in adapted.parameters() if weight.requires_grad)

@@ -20,14 +20,15 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from configs.artifacts import locked, work_of, write_text_atomic
-from configs.errors import ModelError, WellreadError
-from configs.load import changed
+from configs.errors import ConfigError, ModelError, WellreadError
+from configs.evaluation import FigureName
+from configs.load import changed, unknown
 from configs.schema import Config
 from configs.sweep import SweepSettings
 from train.sweep.space import combinations, drawn
@@ -39,6 +40,8 @@ Measured = Callable[[int, float], None]
 # Trains with these settings, telling (step, held-out loss) on the way; returns the model's id and its figures.
 Train = Callable[[Config, Measured], tuple[str, Mapping[str, float]]]
 STUDY, TRIALS = "study.db", "trials.jsonl"
+# Figures that training itself takes.
+TRAINED = ("holdout_loss_after", "holdout_loss_best", "loss_last", "tokens_per_second", "training_seconds")
 MODEL, SECONDS, REASON = "model", "seconds", "reason"  # what is noted of a trial beside its value
 
 
@@ -76,23 +79,32 @@ def search(config: Config, folder: Path, train: Train, progress: Progress) -> Sw
 
     Raises:
         ConfigError: a setting of the space is unknown, or a value in it is not allowed.
-        ModelError: every trial failed; the message holds the last reason.
         KeyboardInterrupt: passed on after the trials under way have been stopped.
     """
+    check_space(config)
     folder.mkdir(parents=True, exist_ok=True)
-    _check_space(config)
     with locked(folder / ".lock", "at work on the same sweep"):
         study = _open(config.sweep, folder, config.seed)
         _try_again(study)
         _Pool(study, config, train, progress).run()
         swept = Swept(folder, tuple(_ended(study)), _best(study))
         write_text_atomic(folder / TRIALS, "".join(json.dumps(as_row(trial)) + "\n" for trial in swept.trials))
-    if swept.best is None and swept.trials:
+    return swept
+
+
+def best_of(swept: Swept) -> FrozenTrial:
+    """The best trial.
+
+    Raises:
+        ModelError: none was completed; the message holds the last reason.
+    """
+    if swept.best is None:
+        reasons = [str(trial.user_attrs.get(REASON, "pruned")) for trial in swept.trials] or ["there was no time"]
         raise ModelError(
-            f"none of {len(swept.trials)} trials was completed; the last: {swept.trials[-1].user_attrs.get(REASON)}",
+            f"none of {len(swept.trials)} trials was completed; the last: {reasons[-1]}",
             "Make sweep.space narrower, or see the message",
         )
-    return swept
+    return swept.best
 
 
 def as_row(trial: FrozenTrial) -> dict[str, Any]:
@@ -194,8 +206,18 @@ def _open(settings: SweepSettings, folder: Path, seed: int) -> optuna.Study:
     return study
 
 
-def _check_space(config: Config) -> None:
-    """Every end of a range and every choice must be allowed, before an hour is spent on others."""
+def check_space(config: Config) -> None:
+    """Whether there is such a figure, and every end of a range and every choice is allowed: before hours are spent.
+
+    Raises:
+        ConfigError: not so.
+    """
+    allowed = (*TRAINED, *get_args(FigureName))
+    if config.sweep.figure not in allowed:
+        raise ConfigError(
+            unknown(f"figure sweep.figure = {config.sweep.figure!r}", config.sweep.figure, allowed),
+            "Figures of the evaluation cost an evaluation for each trial",
+        )
     for name, asked in config.sweep.space.items():
         ends = [value for value in (asked.low, asked.high) if value is not None]
         for value in asked.choices or [round(end) if asked.whole else end for end in ends]:
