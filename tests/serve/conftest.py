@@ -139,14 +139,15 @@ class ScriptedEngine:
         self.stopped.set()
 
     def _answer(self, prompt: str) -> str:
-        passages, found, question = prompt.rpartition("Question: ")
+        before, found, question = prompt.rpartition("Question: ")
+        passages = before.partition("Passages:")[2]
         scripted = next((text for key, text in self.script.items() if key in question), None)
         if isinstance(scripted, Exception):
             raise scripted
         if scripted is not None or not found:
             return f"You said: {question}" if scripted is None else scripted
         wanted = Counter(question.lower().strip("?.").split())
-        lines = [line for line in passages.splitlines() if line and not line.startswith(("[", "Passages:"))]
+        lines = [line for line in passages.splitlines() if line and not line.startswith("[")]
         sentences = [sentence for line in lines for sentence in line.split(". ")]
         best = max(sentences, key=lambda sentence: sum((wanted & Counter(sentence.lower().split())).values()))
         return best.rstrip(".") + "."

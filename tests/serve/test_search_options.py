@@ -112,7 +112,7 @@ def test_long_values_are_not_repeated_in_errors(serving):
 def test_a_request_says_how_many_passages_the_model_reads(serving, engine, asked, shown):
     server, _ = serving()
     message(server.ask(QUESTION, top_passages=asked))
-    assert engine.calls[0][-1]["content"].count("What does VACUUM FULL do?") == shown + 1
+    assert engine.calls[0][-1]["content"].count("What does VACUUM FULL do?") == shown + 2
 
 
 def test_answerable_is_told_plain_and_streamed(serving):
