@@ -1,8 +1,8 @@
 """Follows a training run in MLflow while it trains, from a thread of the process that started it.
 
-In: a function that returns the rows so far. Out: an MLflow run that grows by them. MLflow is imported in the thread:
-that takes six seconds, in which training can start. Known limit: whatever goes wrong with MLflow is one warning, and
-the run is recorded when it is finished.
+In: a function that returns the rows that are new. Out: an MLflow run that grows by them. MLflow is imported in the
+thread: that takes six seconds, in which training can start. Known limit: whatever goes wrong with MLflow is one
+warning, and the run is recorded when it is finished.
 """
 
 import logging
@@ -32,7 +32,7 @@ def followed(
 
     Args:
         version: id that the model will have; its run is found by it.
-        rows: all rows so far; those that were sent are not sent again.
+        rows: those that are new since its last call; any that were sent before are not sent again.
         parent: id of the MLflow run that this one belongs to.
     """
     follower = _Follower((root, version, settings, inputs, parent), rows)

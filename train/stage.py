@@ -7,7 +7,7 @@ import json
 import logging
 import math
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from configs.artifacts import Made, Version, Workspace, key_of
 from configs.errors import ArtifactError, ModelError
 from configs.schema import Config
 from train.follow import followed
-from train.launch import launch
+from train.launch import NewLines, launch
 from train.launchers import CLUSTERS
 from train.preflight.check import checked
 from train.preflight.remaining import Remaining
@@ -99,7 +99,12 @@ def make_model(
             # Not followed from here; it is recorded when the job is over and this is run again.
             _by_the_cluster(folder, progress)
         with followed(
-            config.root, folder.name.removeprefix(".partial-"), recorded, inputs, lambda: _rows(folder), parent
+            config.root,
+            folder.name.removeprefix(".partial-"),
+            recorded,
+            inputs,
+            NewLines(folder / PROGRESS).read,
+            parent,
         ):
             return _fill_model(folder, spec, start, _telling(progress, folder, measured) if measured else progress)
 
@@ -227,19 +232,14 @@ def _loss(loaded: "LoadedModel", rows: "list[Encoded]") -> float:
     return round(answer_loss(loaded, rows, 2), 6)
 
 
-def _rows(folder: Path) -> list[Mapping[str, Any]]:
-    """What is followed in MLflow: steps, and measurements on the way."""
-    return [*read_progress(folder / PROGRESS), *read_measured(folder / PROGRESS)]
-
-
 def _telling(progress: Progress, folder: Path, measured: Measured) -> Progress:
     """Progress that tells of each held-out loss once."""
-    told: set[int] = set()
+    lines, told = NewLines(folder / PROGRESS), set[int]()
 
     def tell(what: str, done: int, total: int | None) -> None:
         progress(what, done, total)
-        for row in read_measured(folder / PROGRESS):
-            if int(row["step"]) not in told:
+        for row in lines.read():
+            if "holdout_loss" in row and int(row["step"]) not in told:
                 told.add(int(row["step"]))
                 measured(int(row["step"]), float(row["holdout_loss"]))
 
